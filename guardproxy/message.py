@@ -1,0 +1,14 @@
+"""A message: the body of a request or a response with the little that a codec needs to know about it.
+
+Decides nothing. Content codings are undone before a message is made.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A decoded-on-demand body. `content_type` is the header's value as it came, or None when there was none."""
+
+    body: bytes
+    content_type: str | None = None

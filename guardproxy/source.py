@@ -1,0 +1,541 @@
+"""Operator text: strict YAML with positions, and the problems found in it.
+
+Decides how a file becomes nodes that know where they stand: YAML 1.2 scalars, duplicate keys and tags refused, size,
+depth and aliases bounded before anything is built. Which keys a file may have is left to its reader (see `Reader`),
+what to do about problems to the caller.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from guardproxy.units import parse_duration, parse_share, parse_size
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 40
+MAX_NODES: Final = 400_000
+MAX_ALIASES: Final = 1_000
+MAX_PROBLEMS: Final = 200
+
+CODES: Final[Mapping[str, str]] = {
+    "E200": "The text is not valid YAML.",
+    "E201": "A mapping has the same key twice; YAML readers silently keep only one of them.",
+    "E202": "A word that YAML 1.1 reads as yes/no. Write true or false, or quote the word if text is meant.",
+    "E203": "The document uses a tag, too many aliases, or is too large or too deep.",
+    "E204": "A key that does not exist here.",
+    "E205": "A required key is missing.",
+    "E206": "A value has the wrong type.",
+    "E207": "A value is not one of the allowed words.",
+    "E208": "A number is outside its allowed range.",
+}
+
+E = TypeVar("E", bound=Enum)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in operator text. Line and column count from 1, in characters; `length` is the caret's width."""
+
+    code: str
+    message: str
+    file: str
+    line: int
+    column: int
+    length: int = 1
+    help: str = ""
+    severity: str = "error"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the machine-readable form of the public contract."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "help": self.help,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node stands: line and column from 1, and its width on that line."""
+
+    line: int
+    column: int
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A leaf. `value` is None, bool, int, float or str by YAML 1.2; `raw` is the text as written, quotes included."""
+
+    value: bool | int | float | str | None
+    place: Place
+    raw: str
+    quoted: bool
+
+    def locate(self, offset: int, length: int = 1) -> Place:
+        """Return the place of `length` characters at `offset` of a text value, through quotes, escapes and folding."""
+        line, column = _align(self.raw, str(self.value), offset)
+        return Place(self.place.line + line, column + (self.place.column if line == 0 else 1), max(1, length))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping with its value."""
+
+    key: Place
+    value: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingNode:
+    """A mapping in file order."""
+
+    entries: Mapping[str, Entry]
+    place: Place
+    flow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceNode:
+    """A list."""
+
+    items: tuple["Node", ...]
+    place: Place
+
+
+Node = Scalar | MappingNode | SequenceNode
+
+
+def parse_documents(text: str, file: str) -> tuple[list[Node], list[Problem]]:
+    """Read every document of a YAML text. Documents after a syntax error are not read; all else is reported at once."""
+    return _Composer(text, file).compose()
+
+
+def render(problem: Problem, text: str) -> str:
+    """Draw a problem as a person reads it: code, place, the line, a caret under the token, help."""
+    lines = text.splitlines()
+    shown = lines[problem.line - 1] if 0 < problem.line <= len(lines) else ""
+    gutter = " " * len(str(problem.line))
+    # A tab keeps its width in the caret's line when it is repeated there.
+    pad = "".join("\t" if char == "\t" else " " for char in shown[: problem.column - 1])
+    width = max(1, min(problem.length, len(shown) - problem.column + 1))
+    out = [
+        f"{problem.severity}[{problem.code}]: {problem.message}",
+        f"{gutter}--> {problem.file}:{problem.line}:{problem.column}",
+        f"{gutter} |",
+        f"{problem.line} | {shown[:200]}",
+        f"{gutter} | {pad}{'^' * width}",
+    ]
+    if problem.help:
+        out.append(f"{gutter} = help: {problem.help}")
+    return "\n".join(out)
+
+
+def likely(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant, or None."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a help sentence: the likely word, else what is allowed."""
+    words = list(known)
+    guess = likely(word, words)
+    if guess is not None:
+        return f"did you mean '{guess}'?"
+    return "allowed: " + ", ".join(words[:20]) + (", ..." if len(words) > 20 else "") if words else ""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads nodes into values and collects every problem on the way, so that one run shows them all."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(
+        self,
+        code: str,
+        message: str,
+        place: Place,
+        help: str = "",
+        severity: str = "error",
+    ) -> None:
+        """Add a problem; beyond MAX_PROBLEMS they are not kept, since nobody reads them."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(
+                Problem(code, message, self.file, place.line, place.column, place.length, help, severity)
+            )
+
+    def mapping(
+        self, node: Node | None, what: str, known: Sequence[str], required: Sequence[str] = ()
+    ) -> dict[str, Entry]:
+        """Read a mapping with none but the known keys; unknown ones are reported and left out."""
+        if not isinstance(node, MappingNode):
+            if node is not None:
+                self.report("E206", f"{what} must be a mapping, not {kind_of(node)}", node.place)
+            return {}
+        found: dict[str, Entry] = {}
+        for key, entry in node.entries.items():
+            if key in known:
+                found[key] = entry
+            else:
+                self.report(
+                    "E204", f"unknown key '{key}' in {what}", entry.key, self._unknown_help(key, node, known)
+                )
+        for key in required:
+            if key not in node.entries:
+                self.report("E205", f"{what} needs the key '{key}'", node.place)
+        return found
+
+    def anything(self, node: Node, what: str) -> dict[str, Entry]:
+        """Read a mapping whose keys are the operator's own."""
+        if isinstance(node, MappingNode):
+            return dict(node.entries)
+        self.report("E206", f"{what} must be a mapping, not {kind_of(node)}", node.place)
+        return {}
+
+    def items(self, node: Node, what: str) -> tuple[Node, ...]:
+        """Read a list."""
+        if isinstance(node, SequenceNode):
+            return node.items
+        self.report("E206", f"{what} must be a list, not {kind_of(node)}", node.place)
+        return ()
+
+    def text(self, node: Node, what: str, *, max_length: int = 4_000) -> str | None:
+        """Read a text that is not empty."""
+        if isinstance(node, Scalar) and isinstance(node.value, str):
+            if 0 < len(node.value) <= max_length:
+                return node.value
+            self.report("E208", f"{what} must have 1 to {max_length} characters", node.place)
+            return None
+        self.report(
+            "E206", f"{what} must be text, not {kind_of(node)}", node.place, "quote it if text is meant"
+        )
+        return None
+
+    def texts(self, node: Node, what: str) -> tuple[str, ...]:
+        """Read a list of texts; a single text counts as a list of one."""
+        items = (node,) if isinstance(node, Scalar) else self.items(node, what)
+        found = (self.text(item, what) for item in items)
+        return tuple(item for item in found if item is not None)
+
+    def flag(self, node: Node, what: str) -> bool | None:
+        """Read true or false."""
+        if isinstance(node, Scalar) and isinstance(node.value, bool):
+            return node.value
+        self.report("E206", f"{what} must be true or false, not {kind_of(node)}", node.place)
+        return None
+
+    def integer(self, node: Node, what: str, *, low: int = 0, high: int = 2**53) -> int | None:
+        """Read a whole number within [low, high]."""
+        if isinstance(node, Scalar) and type(node.value) is int:
+            return self._ranged(node.value, node, what, low, high)
+        self.report("E206", f"{what} must be a whole number, not {kind_of(node)}", node.place)
+        return None
+
+    def number(
+        self, node: Node, what: str, *, low: float = float("-inf"), high: float = float("inf")
+    ) -> float | None:
+        """Read a number or a share such as `30%` within [low, high]."""
+        if isinstance(node, Scalar) and type(node.value) in (int, float):
+            return self._ranged(float(node.value), node, what, low, high)  # type: ignore[arg-type]
+        if isinstance(node, Scalar) and isinstance(node.value, str) and node.value.strip().endswith("%"):
+            share = self._converted(parse_share, node, what)
+            return None if share is None else self._ranged(share, node, what, low, high)
+        self.report("E206", f"{what} must be a number, not {kind_of(node)}", node.place)
+        return None
+
+    def duration(
+        self, node: Node, what: str, *, low: float = 0.0, high: float = 366 * 86400.0
+    ) -> float | None:
+        """Read a duration such as `10s` as seconds."""
+        seconds = self._converted(parse_duration, node, what)
+        return None if seconds is None else self._ranged(seconds, node, what, low, high)
+
+    def size(self, node: Node, what: str, *, low: int = 1, high: int = 2**40) -> int | None:
+        """Read a size such as `16MiB` as bytes."""
+        size = self._converted(parse_size, node, what)
+        return None if size is None else self._ranged(size, node, what, low, high)
+
+    def choice(self, node: Node, what: str, words: Mapping[str, T]) -> T | None:
+        """Read one of the given words as its value."""
+        if isinstance(node, Scalar) and isinstance(node.value, str) and node.value in words:
+            return words[node.value]
+        shown = node.raw if isinstance(node, Scalar) else kind_of(node)
+        self.report(
+            "E207", f"{what} cannot be {shown[:60]}", node.place, did_you_mean(shown.strip("'\""), words)
+        )
+        return None
+
+    def enum(self, node: Node, what: str, kind: type[E]) -> E | None:
+        """Read one of an enumeration's words (its values where they are texts, else its names in lower case)."""
+        words = {m.value if isinstance(m.value, str) else m.name.lower(): m for m in kind}
+        return self.choice(node, what, words)
+
+    def _converted(self, convert: Callable[[str], T], node: Node, what: str) -> T | None:
+        if not isinstance(node, Scalar) or isinstance(node.value, (bool, type(None))):
+            self.report("E206", f"{what} must not be {kind_of(node)}", node.place)
+            return None
+        try:
+            return convert(str(node.value))
+        except ValueError as error:
+            self.report("E206", f"{what}: {error}", node.place)
+            return None
+
+    def _ranged(self, value: T, node: Node, what: str, low: Any, high: Any) -> T | None:
+        if not low <= value <= high:
+            self.report("E208", f"{what} must lie between {low:g} and {high:g}, got {value:g}", node.place)
+            return None
+        return value
+
+    @staticmethod
+    def _unknown_help(key: str, node: MappingNode, known: Sequence[str]) -> str:
+        if node.flow and key and node.entries[key].value.place == node.entries[key].key:
+            return (
+                "a comma inside { } ends the value: quote the whole value, or write it on a line of its own"
+            )
+        return did_you_mean(key, known)
+
+
+def kind_of(node: Node) -> str:
+    """Name a node's kind as an operator would."""
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if isinstance(node, SequenceNode):
+        return "a list"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return "nothing" if node.value is None else words[type(node.value)]
+
+
+_YAML_1_1: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
+_WORDS: Final[Mapping[str, bool | None]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_QUOTES: Final = frozenset("'\"|>")
+# 010 is ten here and eight in YAML 1.1: with a leading zero it stays text, and a reader asks for a number.
+_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,307})")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,300}|(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{0,300})?)(?:[eE][-+]?[0-9]{1,4})?")
+_SPECIAL: Final = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
+_TRAPS: Final = (
+    ("cannot start any token", "\t", "indent with spaces; YAML does not allow tabs there"),
+    ("cannot start any token", "%", "a value that starts with % must be quoted"),
+    ("cannot start any token", "", "quote a value that starts with %, @, ` or another special character"),
+    ("mapping values are not allowed", "", "quote a value that contains ': '"),
+    ("did not find expected ',' or '}'", "", "quote the whole value, or close the { } on this line"),
+    ("undefined alias", "", "a value that starts with * must be quoted"),
+)
+
+
+class _Composer:
+    """Builds nodes from the parser's events, so that no limit can be passed before it is checked."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text = text
+        self.reader = Reader(file)
+        self.anchors: dict[str, Node] = {}
+        self.aliases = 0
+        self.nodes = 0
+
+    def compose(self) -> tuple[list[Node], list[Problem]]:
+        documents: list[Node] = []
+        if len(self.text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+            self.reader.report("E203", f"the file is larger than {MAX_BYTES // 1024**2} MiB", Place(1, 1))
+            return documents, self.reader.problems
+        loader = _LOADER(self.text)
+        try:
+            while loader.check_event():
+                event = loader.get_event()
+                if isinstance(event, yaml.DocumentStartEvent):
+                    self.anchors = {}
+                    documents.append(self._node(loader, loader.get_event(), 0))
+        except _TooMuchError as error:
+            self.reader.report("E203", str(error), error.place)
+        except yaml.MarkedYAMLError as error:
+            self._syntax(error)
+        except (yaml.YAMLError, UnicodeError, ValueError) as error:
+            self.reader.report("E200", f"the file is not YAML: {str(error).splitlines()[0]}", Place(1, 1))
+        finally:
+            loader.dispose()
+        return documents, self.reader.problems
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> None:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        message = str(error.problem or error.context or "the YAML cannot be read")
+        lines = self.text.splitlines()
+        rest = lines[place.line - 1][place.column - 1 :] if place.line <= len(lines) else ""
+        hint = next(
+            (help_ for part, start, help_ in _TRAPS if part in message and rest.startswith(start)), ""
+        )
+        self.reader.report("E200", f"not valid YAML: {message}", place, hint)
+
+    def _node(self, loader: Any, event: Any, depth: int) -> Node:
+        place = self._place(event)
+        self.nodes += 1
+        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise _TooMuchError(f"more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH}", place)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, place)
+        if event.tag is not None and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
+            self.reader.report("E203", f"tags such as {event.tag} are not allowed", place, "remove the tag")
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            node = self._scalar(event, place)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._sequence(loader, place, depth)
+        else:
+            node = self._mapping(loader, event, place, depth)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
+
+    def _alias(self, event: Any, place: Place) -> Node:
+        self.aliases += 1
+        target = self.anchors.get(event.anchor)
+        if self.aliases > MAX_ALIASES:
+            raise _TooMuchError(f"more than {MAX_ALIASES} aliases", place)
+        if target is None:
+            raise _TooMuchError(f"the alias *{event.anchor} refers to itself or to nothing", place)
+        self.nodes += _weight(target, MAX_NODES - self.nodes)
+        return target
+
+    def _sequence(self, loader: Any, place: Place, depth: int) -> SequenceNode:
+        items: list[Node] = []
+        while not isinstance(event := loader.get_event(), yaml.SequenceEndEvent):
+            items.append(self._node(loader, event, depth + 1))
+        return SequenceNode(tuple(items), place)
+
+    def _mapping(self, loader: Any, start: Any, place: Place, depth: int) -> MappingNode:
+        entries: dict[str, Entry] = {}
+        while not isinstance(event := loader.get_event(), yaml.MappingEndEvent):
+            key_place = self._place(event)
+            key = self._key(self._node(loader, event, depth + 1))
+            value = self._node(loader, loader.get_event(), depth + 1)
+            if isinstance(value, Scalar) and value.raw == "" and not value.quoted:
+                # An empty value has no place of its own: it stands where its key does.
+                value = Scalar(None, key_place, "", quoted=False)
+            if key in entries:
+                first = entries[key].key.line
+                self.reader.report(
+                    "E201", f"the key '{key}' stands here twice", key_place, f"it is already on line {first}"
+                )
+            else:
+                entries[key] = Entry(key_place, value)
+        return MappingNode(entries, place, bool(start.flow_style))
+
+    def _key(self, node: Node) -> str:
+        if isinstance(node, Scalar):
+            return node.value if isinstance(node.value, str) else node.raw
+        self.reader.report("E206", f"a key must be text, not {kind_of(node)}", node.place)
+        return f"line {node.place.line}"
+
+    def _scalar(self, event: Any, place: Place) -> Scalar:
+        raw = self.text[event.start_mark.index : event.end_mark.index]
+        if event.style in _QUOTES or event.tag is not None:
+            return Scalar(event.value, place, raw, quoted=True)
+        value: str = event.value
+        if value.lower() in _YAML_1_1:
+            self.reader.report(
+                "E202", f"'{value}' is yes/no in old YAML and text in new YAML", place, _bool_help(value)
+            )
+        return Scalar(_resolve(value), place, raw, quoted=False)
+
+    @staticmethod
+    def _place(event: Any) -> Place:
+        start, end = event.start_mark, event.end_mark
+        length = end.column - start.column if end.line == start.line else 1
+        return Place(start.line + 1, start.column + 1, max(1, length))
+
+
+class _TooMuchError(Exception):
+    def __init__(self, message: str, place: Place) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _bool_help(value: str) -> str:
+    word = "true" if value.lower() in {"yes", "on", "y"} else "false"
+    return f'write {word}, or "{value}" with quotes if the text is meant'
+
+
+def _resolve(value: str) -> bool | int | float | str | None:
+    if value in _WORDS:
+        return _WORDS[value]
+    if _INTEGER.fullmatch(value):
+        return int(value)
+    if _FLOAT.fullmatch(value):
+        return float(value)
+    return _SPECIAL.get(value.lower(), value)
+
+
+def _weight(node: Node, limit: int) -> int:
+    """Count a node and all below it, up to `limit`, so that shared aliases cannot multiply unseen."""
+    count, stack = 0, [node]
+    while stack and count <= limit:
+        current = stack.pop()
+        count += 1
+        if isinstance(current, MappingNode):
+            stack.extend(entry.value for entry in current.entries.values())
+        elif isinstance(current, SequenceNode):
+            stack.extend(current.items)
+    return count
+
+
+def _align(raw: str, value: str, offset: int) -> tuple[int, int]:
+    """Find the raw position of a value's character: (lines down, column from 0 on that line).
+
+    Walks both texts together: what is equal advances both; quotes, escapes, indentation and folded line ends
+    advance only the raw text.
+    """
+    at = _content_start(raw)
+    for char in value[: max(0, offset)]:
+        at = _step(raw, at, char) + _width(raw, _step(raw, at, char))
+    if offset < len(value):
+        at = _step(raw, at, value[offset])
+    before = raw[:at]
+    line = before.count("\n")
+    return line, at - (before.rfind("\n") + 1)
+
+
+def _content_start(raw: str) -> int:
+    if raw[:1] in {"|", ">"}:
+        return raw.find("\n") + 1
+    return 1 if raw[:1] in {'"', "'"} else 0
+
+
+def _step(raw: str, at: int, char: str) -> int:
+    """Return where `char` of the value stands at or behind `at`."""
+    if at < len(raw) and raw[at] == "\\" and raw[:1] == '"':
+        return at
+    if at < len(raw) and raw[at] == char:
+        return at
+    while at < len(raw) and raw[at].isspace() and not char.isspace():
+        at += 1
+    return at
+
+
+def _width(raw: str, at: int) -> int:
+    """Return how many raw characters make the value's character at `at`."""
+    if raw[at : at + 1] == "\\" and raw[:1] == '"':
+        return {"x": 4, "u": 6, "U": 10}.get(raw[at + 1 : at + 2], 2)
+    if raw[at : at + 2] == "''" and raw[:1] == "'":
+        return 2
+    if raw[at : at + 1] == "\n":
+        return len(raw[at:]) - len(raw[at:].lstrip())
+    return 1

@@ -1,0 +1,121 @@
+"""The table: the rows of one exchange by field.
+
+Decides how cells are kept: every number in one float64 block, everything a float cannot hold beside it.
+Where fields come from and what they are called is left to the codecs; what they should be, to the profile.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Mask: TypeAlias = NDArray[np.bool_]
+Codes: TypeAlias = NDArray[np.uint8]
+
+Vector: TypeAlias = tuple[float | int | None, ...]
+"""One row's vector (class probabilities): one field of its own shape."""
+
+Cell: TypeAlias = float | int | str | bool | Vector | None
+"""One value: a number, text, yes/no, a vector, or None where it is missing."""
+
+EXACT_INTEGERS: Final = 2**53
+"""A float64 holds every whole number below this magnitude; cells at or beyond it are kept exact."""
+
+_NOTHING: Final[Mapping[str, tuple[Cell, ...]]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Rows by field.
+
+    `block` has shape (fields, rows), float64: the number in each cell, NaN where the cell is missing or is not
+    a number. `exact` holds, for the fields that have at least one cell a float64 cannot say (text, yes/no, a
+    whole number of 2**53 or more, a vector), all cells of that field, one per row. A field in `exact` is read
+    from there; its row of the block then holds its plain numbers and NaN elsewhere.
+    """
+
+    fields: tuple[str, ...]
+    rows: int
+    block: Floats
+    exact: Mapping[str, tuple[Cell, ...]] = field(default=_NOTHING)
+
+    def index(self, name: str) -> int | None:
+        """Return the position of the field called `name`, or None."""
+        try:
+            return self.fields.index(name)
+        except ValueError:
+            return None
+
+    def cell(self, name: str, row: int) -> Cell:
+        """Return one cell; None when it is missing or there is no such field."""
+        cells = self.exact.get(name)
+        if cells is not None:
+            return cells[row]
+        position = self.index(name)
+        if position is None:
+            return None
+        value = float(self.block[position, row])
+        return None if value != value else value
+
+    def column(self, name: str) -> tuple[Cell, ...]:
+        """Return all cells of a field, None where missing."""
+        cells = self.exact.get(name)
+        if cells is not None:
+            return cells
+        position = self.index(name)
+        if position is None:
+            return (None,) * self.rows
+        return tuple(None if value != value else value for value in self.block[position].tolist())
+
+    def record(self, row: int) -> dict[str, Cell]:
+        """Return one row as a mapping from field to cell."""
+        return {name: self.cell(name, row) for name in self.fields}
+
+
+def table_from_columns(columns: Mapping[str, Sequence[Cell]], rows: int) -> Table:
+    """Build a table from columns of cells; every column must have `rows` cells.
+
+    Numbers go into the block; a column with any other cell also goes into `exact` as it is. NaN becomes None there.
+    """
+    fields = tuple(columns)
+    block = np.full((len(fields), rows), np.nan)
+    exact: dict[str, tuple[Cell, ...]] = {}
+    for position, cells in enumerate(columns.values()):
+        if len(cells) != rows:
+            raise ValueError(f"column {fields[position]!r} has {len(cells)} cells, expected {rows}")
+        plain = _fill(block[position], cells)
+        if not plain:
+            exact[fields[position]] = tuple(None if cell != cell else cell for cell in cells)
+    block.flags.writeable = False
+    return Table(fields, rows, block, exact)
+
+
+def table_from_records(records: Sequence[Mapping[str, Cell]]) -> Table:
+    """Build a table from records; a key that a record lacks is missing there. Fields keep their first-seen order."""
+    names: dict[str, None] = {}
+    for record in records:
+        names.update(dict.fromkeys(record))
+    return table_from_columns(
+        {name: [record.get(name) for record in records] for name in names}, len(records)
+    )
+
+
+def is_plain_number(cell: object) -> bool:
+    """Tell whether a float64 holds this cell exactly as a number (yes/no is not a number)."""
+    if type(cell) is float:
+        return True
+    return type(cell) is int and -EXACT_INTEGERS < cell < EXACT_INTEGERS
+
+
+def _fill(target: Floats, cells: Sequence[Cell]) -> bool:
+    plain = True
+    for row, cell in enumerate(cells):
+        if is_plain_number(cell):
+            target[row] = cell
+        elif cell is not None:
+            plain = False
+    return plain
