@@ -41,7 +41,7 @@ class Table:
     fields: tuple[str, ...]
     rows: int
     block: Floats
-    exact: Mapping[str, tuple[Cell, ...]] = field(default=_NOTHING)
+    exact: Mapping[str, tuple[Cell, ...]] = field(default_factory=lambda: _NOTHING)
 
     def index(self, name: str) -> int | None:
         """Return the position of the field called `name`, or None."""

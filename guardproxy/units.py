@@ -16,7 +16,7 @@ _SIZES: Final = {
     "MB": 1000**2,
     "GB": 1000**3,
 }
-_QUANTITY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})")
+_QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s?([A-Za-z]{1,3})")
 
 
 def parse_duration(text: str) -> float:
@@ -37,7 +37,7 @@ def parse_size(text: str) -> int:
 
 def parse_share(text: str) -> float:
     """Read `30%` as 0.3. Raises ValueError with a sentence for the operator."""
-    match = re.fullmatch(r"(-?\d{1,15}(?:\.\d{1,12})?)\s?%", text.strip())
+    match = re.fullmatch(r"(-?[0-9]{1,15}(?:\.[0-9]{1,12})?)\s?%", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a share such as 30%")
     return float(match.group(1)) / 100

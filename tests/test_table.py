@@ -1,0 +1,46 @@
+"""The table keeps every cell as it came."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy.table import Cell, table_from_columns, table_from_records
+
+CELLS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), CELLS, max_size=3), min_size=1, max_size=5))
+def test_every_cell_comes_back_as_it_was_and_nan_as_missing(records: list[dict[str, Cell]]) -> None:
+    table = table_from_records(records)
+    for row, record in enumerate(records):
+        for name in table.fields:
+            given_cell = record.get(name)
+            expected = None if isinstance(given_cell, float) and math.isnan(given_cell) else given_cell
+            found = table.cell(name, row)
+            assert found == expected
+            assert table.column(name)[row] == found
+            # Yes/no is not a number, and a number is not yes/no.
+            assert isinstance(found, bool) == isinstance(expected, bool)
+
+
+def test_whole_numbers_beyond_two_to_the_53_stay_exact() -> None:
+    table = table_from_columns({"id": [2**53 + 1, 2**53]}, 2)
+    assert table.column("id") == (2**53 + 1, 2**53)
+
+
+def test_an_absent_field_is_missing_in_every_row() -> None:
+    table = table_from_records([{"a": 1.0}])
+    assert table.cell("b", 0) is None
+    assert table.column("b") == (None,)
+
+
+def test_columns_of_other_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected 2"):
+        table_from_columns({"a": [1.0]}, 2)
+
+
+def test_the_block_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        table_from_records([{"a": 1.0}]).block[0, 0] = 2.0
