@@ -1,0 +1,1 @@
+"""Partners for tests of the wire: raw clients, raw upstreams, and a TCP proxy that goes wrong on purpose."""
