@@ -1,0 +1,23 @@
+from collections.abc import Callable
+
+import pytest
+
+from guardproxy.codecs import PROTOCOLS, CodecOptions
+from guardproxy.codecs.json_codec import JsonCodec
+from guardproxy.codecs.json_text import DEFAULT_PARSER, JsonReader
+
+MakeCodec = Callable[..., JsonCodec]
+
+
+@pytest.fixture(params=["simdjson", "without simdjson"])
+def make(request: pytest.FixtureRequest) -> MakeCodec:
+    """Make a codec by its protocol and options, with simdjson and without."""
+    if request.param == "simdjson" and DEFAULT_PARSER is None:
+        pytest.skip("pysimdjson is not installed")
+    parser = DEFAULT_PARSER if request.param == "simdjson" else None
+
+    def made(protocol: str, **options: object) -> JsonCodec:
+        maker: type[JsonCodec] = PROTOCOLS[protocol]  # type: ignore[assignment]
+        return maker(CodecOptions(**options), JsonReader(parser=parser))  # type: ignore[arg-type]
+
+    return made
