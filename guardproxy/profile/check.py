@@ -1,0 +1,231 @@
+"""The request-time comparison: where each cell of a table stands against what was learned.
+
+Decides the position of every cell, fast when all of them are inside. What follows from a cell outside (an action, a
+count) is left to the rules. A check is compiled once per profile and bound once per sequence of fields; a bound check
+holds no state.
+
+Keys are known but not compared. A constant and an identifier are compared by type only: a change of a constant is
+visible in drift, but its range is one point and an identifier's expires with every row. A field that was never
+missing and that the table does not have at all is ABSENT.
+"""
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from guardproxy.profile.explain import Explanation, explain
+from guardproxy.profile.limits import Limit, Position, limit_of, number_position, position_of
+from guardproxy.profile.model import FieldProfile, Role
+from guardproxy.table import Cell, Codes, Floats, Table
+
+
+class Check:
+    """What a profile's fields allow, independent of any table. Use `compile_check` to make one."""
+
+    def __init__(
+        self, limits: Mapping[str, Limit], known: frozenset[str], band: tuple[float, float] | None
+    ) -> None:
+        self._limits = limits
+        self._known = known
+        self._band = band
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that are compared, in the profile's order."""
+        return tuple(self._limits)
+
+    def bind(self, fields: tuple[str, ...]) -> "BoundCheck":
+        """Prepare for tables with exactly these fields in this order. The caller keeps what it needs again."""
+        return BoundCheck(self._limits, fields, tuple(name for name in fields if name not in self._known))
+
+    def explain(self, field: str, value: Cell, code: int) -> Explanation:
+        """Say in words why a cell of `field` got this code. KeyError for a field that is not compared."""
+        return explain(field, self._limits[field], value, Position(code), self._band)
+
+
+class BoundCheck:
+    """A check prepared for one sequence of table fields. `fields` names the rows of the codes, `unknown` the fields
+    of the table that the profile does not know."""
+
+    __slots__ = ("_absent", "_block", "_number_names", "_numbers", "_others", "fields", "unknown")
+
+    def __init__(
+        self, limits: Mapping[str, Limit], fields: tuple[str, ...], unknown: tuple[str, ...]
+    ) -> None:
+        places = {name: place for place, name in enumerate(fields)}
+        self.fields = tuple(limits)
+        self.unknown = unknown
+        rows = [(row, name, limit, places.get(name)) for row, (name, limit) in enumerate(limits.items())]
+        numbers = [(row, limit, at) for row, _, limit, at in rows if at is not None and limit.numeric]
+        self._numbers = tuple((row, self.fields[row], limit, at) for row, limit, at in numbers)
+        self._others = tuple(
+            (row, name, limit, at) for row, name, limit, at in rows if at is not None and not limit.numeric
+        )
+        self._absent = tuple(row for row, _, limit, at in rows if at is None and limit.expected)
+        self._number_names = frozenset(name for _, name, _, _ in self._numbers)
+        self._block = _Block([limit for _, limit, _ in numbers], [at for _, _, at in numbers], len(fields))
+
+    def outside(self, table: Table) -> Codes | None:
+        """Return the `Position` of every cell, uint8 of shape (fields, rows); None when every cell is inside.
+
+        The table must have the fields that this check was bound to.
+        """
+        if (
+            not self._absent
+            and (not table.exact or self._number_names.isdisjoint(table.exact))
+            and self._block.inside(table.block)
+            and all(
+                _others_inside(limit, table.exact.get(name), table.block[at])
+                for _, name, limit, at in self._others
+            )
+        ):
+            return None
+        codes = np.zeros((len(self.fields), table.rows), dtype=np.uint8)
+        for row in self._absent:
+            codes[row] = Position.ABSENT
+        if self._numbers:
+            codes[[row for row, _, _, _ in self._numbers]] = self._block.codes(table.block)
+        for row, name, limit, _ in self._numbers:
+            cells = table.exact.get(name)
+            if cells is not None:
+                codes[row] = [number_position(limit, cell) for cell in cells]
+        for row, name, limit, at in self._others:
+            cells = table.exact.get(name)
+            values = table.block[at].tolist() if cells is None else cells
+            codes[row] = [position_of(limit, None if value != value else value) for value in values]
+        return codes if codes.any() else None
+
+
+class _Block:
+    """The number fields of a check as one comparison."""
+
+    __slots__ = (
+        "_all_required",
+        "_at",
+        "_high",
+        "_highs",
+        "_low",
+        "_lows",
+        "_members",
+        "_pick",
+        "_required",
+        "_required_list",
+        "_same",
+        "_whole",
+        "_whole_list",
+    )  # fmt: skip
+
+    def __init__(self, limits: Sequence[Limit], at: Sequence[int], width: int) -> None:
+        self._lows = tuple(limit.low for limit in limits)
+        self._highs = tuple(limit.high for limit in limits)
+        self._low = np.array(self._lows).reshape(-1, 1)
+        self._high = np.array(self._highs).reshape(-1, 1)
+        self._same = list(at) == list(range(width))
+        self._at = np.array(at, dtype=np.intp)
+        self._pick = tuple(at)
+        required = [place for place, limit in enumerate(limits) if limit.required]
+        self._all_required = len(required) == len(limits)
+        self._required = np.array(required, dtype=np.intp)
+        whole = [place for place, limit in enumerate(limits) if limit.whole]
+        self._whole = np.array(whole, dtype=np.intp)
+        self._required_list, self._whole_list = required, whole
+        self._members = tuple(
+            (place, limit.closed) for place, limit in enumerate(limits) if limit.closed is not None
+        )
+
+    def inside(self, block: Floats) -> bool:
+        """Tell whether every cell is inside; a false No only costs time."""
+        if not self._lows:
+            return True
+        if block.shape[1] == 1:
+            return self._row_inside(block[:, 0].tolist())
+        numbers = block if self._same else block[self._at]
+        if self._all_required:
+            # NaN compares false, so a missing cell is found by the same two comparisons.
+            fine = numbers >= self._low
+            fine &= numbers <= self._high
+            if not fine.all():
+                return False
+        else:
+            wrong = numbers < self._low
+            wrong |= numbers > self._high
+            if wrong.any() or np.isnan(numbers[self._required]).any():
+                return False
+        if len(self._whole):
+            whole = numbers if len(self._whole) == len(numbers) else numbers[self._whole]
+            broken = np.rint(whole) != whole
+            if broken.any() and not np.isnan(whole[broken]).all():
+                return False
+        return all(closed.issuperset(_present(numbers[place].tolist())) for place, closed in self._members)
+
+    def _row_inside(self, row: list[float]) -> bool:
+        values = row if self._same else [row[at] for at in self._pick]
+        if self._all_required:
+            if not (all(map(operator.le, self._lows, values)) and all(map(operator.le, values, self._highs))):
+                return False
+        elif (
+            any(map(operator.lt, values, self._lows))
+            or any(map(operator.gt, values, self._highs))
+            or any(values[place] != values[place] for place in self._required_list)
+        ):
+            return False
+        # A missing whole number has the remainder NaN, which is not above zero.
+        if any(values[place] % 1.0 > 0.0 for place in self._whole_list):
+            return False
+        return all(
+            values[place] in closed or values[place] != values[place] for place, closed in self._members
+        )
+
+    def codes(self, block: Floats) -> Codes:
+        """Return the positions of the number fields' cells, by their order here."""
+        numbers = block if self._same else block[self._at]
+        codes = np.zeros(numbers.shape, dtype=np.uint8)
+        for place, closed in self._members:
+            codes[place] = [
+                Position.INSIDE if value in closed else Position.UNSEEN for value in numbers[place].tolist()
+            ]
+        if len(self._whole):
+            part = numbers[self._whole]
+            codes[self._whole] = np.where(part == np.rint(part), codes[self._whole], Position.NOT_WHOLE)
+        codes[numbers < self._low] = Position.BELOW
+        codes[numbers > self._high] = Position.ABOVE
+        codes[np.isinf(numbers)] = Position.NOT_FINITE
+        missing = np.isnan(numbers)
+        codes[missing] = Position.INSIDE
+        if len(self._required):
+            codes[self._required] = np.where(missing[self._required], Position.MISSING, codes[self._required])
+        return codes
+
+
+def compile_check(
+    fields: Mapping[str, FieldProfile],
+    names: Iterable[str] | None = None,
+    outside: tuple[float, float] | None = None,
+) -> Check:
+    """Compile what `fields` (a profile's features or outputs) allow.
+
+    `names` limits the comparison to these fields. `outside`, two percentages, puts percentiles of the reference data
+    in the place of the learned bounds: only number fields with knots are then compared, for type and band alone.
+    Raises KeyError for a name that is not in `fields`, ValueError for percentages that are not 0 <= low < high <= 100.
+    """
+    if outside is not None and not 0.0 <= outside[0] < outside[1] <= 100.0:
+        raise ValueError(f"percentiles must be 0 <= low < high <= 100, got {outside[0]:g} and {outside[1]:g}")
+    chosen = fields if names is None else {name: fields[name] for name in names}
+    limits = {
+        name: limit_of(profile, outside) for name, profile in chosen.items() if profile.role is not Role.KEY
+    }
+    kept = {name: limit for name, limit in limits.items() if limit is not None}
+    return Check(kept, frozenset(fields), outside)
+
+
+def _present(values: list[float]) -> list[float]:
+    return [value for value in values if value == value]
+
+
+def _others_inside(limit: Limit, cells: tuple[Cell, ...] | None, values: Floats) -> bool:
+    """Tell whether every cell of a field that is no number is inside; a false No only costs time."""
+    if cells is not None and limit.closed is not None:
+        return limit.closed.issuperset(cells)
+    found = values.tolist() if cells is None else cells
+    return not any(position_of(limit, None if cell != cell else cell) for cell in found)
