@@ -1,0 +1,336 @@
+"""The check keys of a rule: what each may hold, and the expression that it comes down to.
+
+Decides that a range, a change, a set, an order and a demand are all one expression, so that both back-ends of the
+language serve them; the profile and probabilities look at many cells at once and are left to `blocks`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Final
+
+from guardproxy.rules.context import Context, number_text, ref_text
+from guardproxy.rules.language import Kind, Program, compile_expression
+from guardproxy.rules.model import Check, Field
+from guardproxy.source import Entry, MappingNode, Node, Scalar, SequenceNode, kind_of
+
+SLACK: Final = 1e-9
+"""A change may pass its bound by this much: the bound is included, and a quotient of floats is rarely exact."""
+
+DEFAULT_TOLERANCE: Final = 0.001
+MAX_VALUES: Final = 1_000
+MAX_ORDER: Final = 64
+
+_OUTSIDE: Final = re.compile(r"p(\d{1,3}(?:\.\d{1,4})?)\s*\.\.\s*p(\d{1,3}(?:\.\d{1,4})?)")
+
+
+def read_check(key: str, node: Node, context: Context) -> Check | None:
+    """Read the value of a check key; None when something in it is wrong, which is then reported."""
+    check = _READERS[key](node, context)
+    if check is None or not check.wants:
+        return check
+    made = compile_expression(check.wants, context.names, want=Kind.FLAG)
+    if isinstance(made, Program):
+        return check
+    # The parts were fine by themselves: together they are too long, too deep, or of kinds that cannot meet.
+    for flaw in made:
+        context.reader.report(flaw.code, flaw.message, node.place, flaw.help)
+    return None
+
+
+def _range(node: Node, context: Context) -> Check | None:
+    entries = context.mapping(node, "range", ("field", "min", "max"), required=("field",))
+    named = _field(entries, context, "range.field")
+    low, high = (_number(entries, key, context, f"range.{key}") for key in ("min", "max"))
+    if isinstance(node, MappingNode) and not {"min", "max"} & set(node.entries):
+        context.reader.report("E205", "range needs 'min' or 'max'", node.place)
+    if named is None or _lost(entries, {"min": low, "max": high}) or not (low or high):
+        return None
+    if _empty(entries, context):
+        return None
+    ref = ref_text(named)
+    terms = [(f"{ref} >= {low}", f"below min {_bare(low)}")] if low else []
+    terms += [(f"{ref} <= {high}", f"above max {_bare(high)}")] if high else []
+    wants = f"{low} <= {ref} <= {high}" if low and high else terms[0][0]
+    bound = (
+        f"{_bare(low)} .. {_bare(high)}"
+        if low and high
+        else f">= {_bare(low)}"
+        if low
+        else f"<= {_bare(high)}"
+    )
+    return Check("range", (named,), wants, low=low or "", high=high or "", terms=tuple(terms), bound=bound)
+
+
+def _empty(entries: Mapping[str, Entry], context: Context) -> bool:
+    """Report bounds between which nothing lies."""
+    if not {"min", "max"} <= set(entries):
+        return False
+    low, high = (_literal(entries[key].value) for key in ("min", "max"))
+    if low is None or high is None or low <= high:
+        return False
+    context.reader.report(
+        "E301", f"min {low:g} is above max {high:g}", entries["min"].value.place, "swap them"
+    )
+    return True
+
+
+def _max_change(node: Node, context: Context) -> Check | None:
+    keys = ("field", "against", "by", "up", "down", "floor")
+    entries = context.mapping(node, "max_change", keys, required=("field", "against"))
+    named = _field(entries, context, "max_change.field")
+    parts = {key: _number(entries, key, context, f"max_change.{key}") for key in ("up", "down", "floor")}
+    if isinstance(node, MappingNode) and not {"up", "down"} & set(node.entries):
+        context.reader.report("E205", "max_change needs 'up' or 'down'", node.place)
+    base, by = _against(entries, named, context), _by(entries, context)
+    if (
+        named is None
+        or base is None
+        or by is None
+        or _lost(entries, parts)
+        or not (parts["up"] or parts["down"])
+    ):
+        return None
+    return _change(named, base, by, {key: text or "" for key, text in parts.items()})
+
+
+def _change(named: Field, base: str, by: tuple[str, ...], parts: Mapping[str, str]) -> Check:
+    up, down = parts["up"], parts["down"]
+    scale = f"max(abs({base}), {parts['floor']})" if parts["floor"] else f"abs({base})"
+    change = f"({ref_text(named)} - {base}) / {scale}"
+    slack = number_text(SLACK)
+    terms = [(f"{change} >= -{down} - {slack}", f"more than {_bare(down)} down")] if down else []
+    terms += [(f"{change} <= {up} + {slack}", f"more than {_bare(up)} up")] if up else []
+    wants = f"-{down} - {slack} <= {change} <= {up} + {slack}" if up and down else terms[0][0]
+    bound = ", ".join([f"at most {_bare(down)} down"] * bool(down) + [f"at most {_bare(up)} up"] * bool(up))
+    return Check(
+        "max_change",
+        (named,),
+        wants,
+        low=f"{base} - {down} * {scale}" if down else "",
+        high=f"{base} + {up} * {scale}" if up else "",
+        terms=tuple(terms),
+        bound=f"{bound} from {base}",
+        by=by,
+    )
+
+
+def _against(entries: Mapping[str, Entry], named: Field | None, context: Context) -> str | None:
+    entry = entries.get("against")
+    if entry is None:
+        return None
+    if not (isinstance(entry.value, Scalar) and entry.value.value == "previous"):
+        if "by" in entries:
+            context.reader.report(
+                "E302", "'by' belongs to 'against: previous'", entries["by"].key, "remove it"
+            )
+            return None
+        base = context.field(entry.value, "max_change.against")
+        return None if base is None else ref_text(base)
+    if named is not None and named.space != "output":
+        message = "the past holds predictions: against 'previous', the field must be an output"
+        context.reader.report("E302", message, entry.value.place, "compare with another feature instead")
+        return None
+    return None if named is None else "previous" + ref_text(named).removeprefix("output")
+
+
+def _by(entries: Mapping[str, Entry], context: Context) -> tuple[str, ...] | None:
+    entry = entries.get("by")
+    if entry is None:
+        return ()
+    nodes = (
+        (entry.value,)
+        if isinstance(entry.value, Scalar)
+        else context.reader.items(entry.value, "max_change.by")
+    )
+    fields = context.fields(nodes, "max_change.by")
+    if fields is None or not nodes:
+        return None
+    for named, node in zip(fields, nodes, strict=True):
+        if named.space != "features":
+            context.reader.report("E302", "an entity is named by features, not by outputs", node.place)
+            return None
+    return tuple(named.name for named in fields)
+
+
+def _one_of(node: Node, context: Context) -> Check | None:
+    entries = context.mapping(node, "one_of", ("field", "values"), required=("field", "values"))
+    named = _field(entries, context, "one_of.field")
+    if "values" not in entries:
+        return None
+    listed = entries["values"].value
+    items = context.reader.items(listed, "one_of.values")
+    if isinstance(listed, SequenceNode) and not 0 < len(items) <= MAX_VALUES:
+        context.reader.report("E208", f"one_of.values must have 1 to {MAX_VALUES} values", listed.place)
+        return None
+    texts = [_literal_text(item, context) for item in items]
+    if named is None or not texts or None in texts:
+        return None
+    shown = ", ".join(str(text) for text in texts)
+    wants = f"{ref_text(named)} in [{shown}]"
+    bound = f"one of {shown}" if len(shown) <= 200 else f"one of {len(texts)} values"
+    return Check("one_of", (named,), wants, terms=((wants, f"not {bound}"),), bound=bound)
+
+
+def _literal_text(node: Node, context: Context) -> str | None:
+    value = node.value if isinstance(node, Scalar) else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value)
+    if value is not None and value == value and abs(value) != float("inf"):
+        return number_text(value)
+    context.reader.report(
+        "E206", f"one_of.values must be text, numbers or true/false, not {kind_of(node)}", node.place
+    )
+    return None
+
+
+def _order(node: Node, context: Context) -> Check | None:
+    nodes = context.reader.items(node, "order")
+    if isinstance(node, SequenceNode) and not 2 <= len(nodes) <= MAX_ORDER:
+        context.reader.report("E208", f"order needs 2 to {MAX_ORDER} fields", node.place)
+        return None
+    fields = context.fields(nodes, "order")
+    if not fields:
+        return None
+    refs = [ref_text(named) for named in fields]
+    pairs = list(pairwise(fields))
+    terms = tuple((f"{ref_text(a)} <= {ref_text(b)}", f"{a.name} is above {b.name}") for a, b in pairs)
+    return Check("order", fields, " <= ".join(refs), terms=terms, bound=" <= ".join(refs))
+
+
+def _probabilities(node: Node, context: Context) -> Check | None:
+    entries = context.mapping(node, "probabilities", ("field", "fields", "sum", "tolerance"))
+    total, tolerance = 1.0, DEFAULT_TOLERANCE
+    if "sum" in entries:
+        total = context.reader.number(entries["sum"].value, "probabilities.sum", low=0.0) or 0.0
+    if "tolerance" in entries:
+        tolerance = (
+            context.reader.number(entries["tolerance"].value, "probabilities.tolerance", low=0.0) or 0.0
+        )
+    if isinstance(node, MappingNode) and len({"field", "fields"} & set(node.entries)) != 1:
+        context.reader.report("E205", "probabilities needs either 'field' (a vector) or 'fields'", node.place)
+        return None
+    if "fields" in entries:
+        fields = context.fields(
+            context.reader.items(entries["fields"].value, "probabilities.fields"), "probabilities"
+        )
+    else:
+        single = _field(entries, context, "probabilities.field")
+        fields = None if single is None else (single,)
+    if not fields:
+        return None
+    bound = f"each in 0 .. 1, together {total:g} within {tolerance:g}"
+    return Check("probabilities", fields, total=total, tolerance=tolerance, bound=bound)
+
+
+def _profile(node: Node, context: Context) -> Check | None:
+    entries = context.mapping(node, "profile", ("fields", "outside", "at_least"), required=("fields",))
+    outside: tuple[float, float] | None = None
+    at_least: int | None = 1
+    good = True
+    if "outside" in entries:
+        outside = _percentiles(entries["outside"].value, context)
+        good = outside is not None
+    if "at_least" in entries:
+        at_least = context.reader.integer(entries["at_least"].value, "profile.at_least", low=1, high=10_000)
+    picked = _profile_fields(entries["fields"].value, context) if "fields" in entries else None
+    if picked is None or at_least is None or not good:
+        return None
+    every, fields = picked
+    if fields and at_least > len(fields):
+        message = f"at_least {at_least} of {len(fields)} fields can never be reached"
+        context.reader.report("E301", message, entries["at_least"].value.place)
+        return None
+    words = f"p{outside[0]:g} .. p{outside[1]:g}" if outside else "the learned bounds"
+    bound = f"inside {words}" + (f" (fewer than {at_least} fields outside)" if at_least > 1 else "")
+    return Check("profile", fields, bound=bound, every=every, outside=outside, at_least=at_least)
+
+
+def _profile_fields(node: Node, context: Context) -> tuple[str, tuple[Field, ...]] | None:
+    if isinstance(node, Scalar) and node.value in ("features.*", "output.*"):
+        return str(node.value).removesuffix(".*"), ()
+    nodes = (node,) if isinstance(node, Scalar) else context.reader.items(node, "profile.fields")
+    fields = context.fields(nodes, "profile.fields", bare=True)
+    if isinstance(node, SequenceNode) and not nodes:
+        context.reader.report("E208", "profile.fields must name at least one field", node.place)
+    if not fields:
+        return None
+    if len({named.space for named in fields}) > 1:
+        message = "profile.fields must be all features or all outputs: they are judged at different times"
+        context.reader.report("E206", message, node.place, "write two rules")
+        return None
+    return "", fields
+
+
+def _percentiles(node: Node, context: Context) -> tuple[float, float] | None:
+    text = node.value if isinstance(node, Scalar) else None
+    match = _OUTSIDE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        message = "profile.outside must be two percentiles"
+        context.reader.report("E206", message, node.place, "write for example p0.1..p99.9")
+        return None
+    low, high = float(match.group(1)), float(match.group(2))
+    if not 0.0 <= low < high <= 100.0:
+        context.reader.report("E301", f"nothing lies between p{low:g} and p{high:g}", node.place)
+        return None
+    return low, high
+
+
+def _require(node: Node, context: Context) -> Check | None:
+    return _demand("require", node, context)
+
+
+def _forbid(node: Node, context: Context) -> Check | None:
+    return _demand("forbid", node, context)
+
+
+def _demand(kind: str, node: Node, context: Context) -> Check | None:
+    program = context.expression(node, kind, Kind.FLAG)
+    if program is None:
+        return None
+    text = program.text.strip()
+    words = "is not satisfied" if kind == "require" else "is forbidden"
+    return Check(
+        kind, (), text, sense=kind == "require", terms=((text, words),), bound=" ".join(text.split())
+    )
+
+
+_READERS: Final[Mapping[str, Callable[[Node, Context], Check | None]]] = {
+    "range": _range,
+    "max_change": _max_change,
+    "one_of": _one_of,
+    "order": _order,
+    "probabilities": _probabilities,
+    "profile": _profile,
+    "require": _require,
+    "forbid": _forbid,
+}
+CHECK_KEYS: Final = tuple(_READERS)
+
+
+def _field(entries: Mapping[str, Entry], context: Context, what: str) -> Field | None:
+    entry = entries.get("field")
+    return None if entry is None else context.field(entry.value, what)
+
+
+def _number(entries: Mapping[str, Entry], key: str, context: Context, what: str) -> str | None:
+    entry = entries.get(key)
+    return None if entry is None else context.number(entry.value, what)
+
+
+def _lost(entries: Mapping[str, Entry], read: Mapping[str, str | None]) -> bool:
+    """Tell whether a key is there whose value could not be read."""
+    return any(key in entries and text is None for key, text in read.items())
+
+
+def _literal(node: Node) -> float | None:
+    value = node.value if isinstance(node, Scalar) else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _bare(text: str | None) -> str:
+    """Return an operand without the parentheses that it stands in."""
+    return "" if text is None else text.removeprefix("(").removesuffix(")")

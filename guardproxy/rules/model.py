@@ -1,0 +1,232 @@
+"""What a rule file says, as values.
+
+Decides what a rule, a fallback, a hold and a test case are. How files become these is left to `load`, how they are
+judged to `bind`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from guardproxy.decision import (
+    Action,
+    Meanwhile,
+    Mode,
+    OnExpiry,
+    Outcome,
+    Phase,
+    RequestFacts,
+    Severity,
+    Verdict,
+)
+from guardproxy.table import Cell, Table
+
+DEFAULT_SLA_S: Final = 4 * 3600.0
+DEFAULT_QUEUE: Final = "default"
+FINITE_RULE: Final = "predictions-finite"
+INSIDE_RULE: Final = "inside-profile"
+MAX_RULES: Final = 1_000
+
+_NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_CELLS: Final[Mapping[str, Cell]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Locus:
+    """Where something stands in a file: line and column from 1. An implicit rule has the file `(built in)`."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+BUILT_IN: Final = Locus("(built in)")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column that a check names: `space` is `features` or `output`."""
+
+    space: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a rule demands.
+
+    `kind` is the check's key. `wants` is the verdict expression, with `sense` the answer that is ok (None where the
+    check is not an expression). `low` and `high` are the expressions of the nearest allowed values, where there are
+    any. `terms` are the single demands that make up `wants`, each with the words that say what breaking it means.
+    """
+
+    kind: str
+    fields: tuple[Field, ...] = ()
+    wants: str = ""
+    sense: bool = True
+    low: str = ""
+    high: str = ""
+    terms: tuple[tuple[str, str], ...] = ()
+    bound: str = ""
+    by: tuple[str, ...] = ()
+    every: str = ""
+    total: float = 1.0
+    tolerance: float = 0.0
+    outside: tuple[float, float] | None = None
+    at_least: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackSpec:
+    """One link of a fallback chain: `previous`, `profile` (with its `stat`), `expr` or `value`.
+
+    `exprs` and `values` are by output; the key `""` stands for a model's only output.
+    """
+
+    kind: str
+    label: str
+    stat: str = ""
+    exprs: Mapping[str, str] = field(default_factory=lambda: _NO_TEXTS)
+    values: Mapping[str, Cell] = field(default_factory=lambda: _NO_CELLS)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSpec:
+    """How a row is kept for review: `sla_s` in seconds; `value` is the expression of what is at stake."""
+
+    queue: str = DEFAULT_QUEUE
+    sla_s: float = DEFAULT_SLA_S
+    meanwhile: Meanwhile = Meanwhile.ORIGINAL
+    on_expiry: OnExpiry = OnExpiry.ORIGINAL
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule with its defaults filled in. `counts` are the verdicts that count as a violation."""
+
+    id: str
+    check: Check
+    phase: Phase
+    reads_output: bool
+    when: str = ""
+    title: str = ""
+    message: str = ""
+    why: str = ""
+    owner: str = ""
+    runbook: str = ""
+    tags: tuple[str, ...] = ()
+    severity: Severity = Severity.MEDIUM
+    mode: Mode = Mode.ENFORCE
+    action: Action = Action.WARN
+    fallback: tuple[FallbackSpec, ...] = ()
+    hold: HoldSpec = field(default_factory=HoldSpec)
+    counts: frozenset[Verdict] = frozenset({Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.ERROR})
+    place: Locus = BUILT_IN
+
+    @property
+    def kind(self) -> str:
+        """The check's key, such as `range`."""
+        return self.check.kind
+
+    @property
+    def built_in(self) -> bool:
+        """True for the rules that every model has without asking for them."""
+        return self.place == BUILT_IN
+
+    @property
+    def rev(self) -> str:
+        """A hash of the rule alone: moving it to another file or editing a comment does not change it."""
+        return _digest(canonical(self))
+
+    def acts_on(self, verdict: Verdict) -> bool:
+        """Tell whether the rule is enforced and this verdict counts as a violation."""
+        return self.mode is Mode.ENFORCE and verdict in self.counts
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """One given row. `output` is None where the case has none; `previous` is the entity's last good answer."""
+
+    features: Mapping[str, Cell]
+    output: Mapping[str, Cell] | None = None
+    previous: Mapping[str, Cell] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a case starts from. `stats` overrides profile statistics, by `(field, stat)`; `request` its facts by name."""
+
+    rows: tuple[CaseRow, ...]
+    stats: Mapping[tuple[str, str], float]
+    request: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one row must come to; `value` holds the predictions served, None where the case does not say."""
+
+    verdicts: Mapping[str, Verdict]
+    outcome: Outcome | None = None
+    value: Mapping[str, Cell] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test of a rule file: `expect` has one entry per given row."""
+
+    name: str
+    place: Locus
+    given: Given
+    expect: tuple[Expected, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What rules look at: the rows, what is known of the request, and the past.
+
+    `previous(by, row)` gives the last good predictions of the row's entity, named by the fields `by`; None when there
+    are none, and always when `by` is empty.
+    """
+
+    features: Table
+    output: Table | None
+    facts: RequestFacts
+    previous: Callable[[tuple[str, ...], int], Mapping[str, Cell] | None]
+
+
+def canonical(rule: Rule) -> dict[str, Any]:
+    """Return all that makes a rule behave as it does, in a form that JSON can say."""
+    names = [name for name in Rule.__dataclass_fields__ if name != "place"]
+    return {name: _plain(getattr(rule, name)) for name in names}
+
+
+def fingerprint(model: str, rules: tuple[Rule, ...]) -> str:
+    """Return 12 hex digits for what the rules do: comments, tests, places and order of files do not matter."""
+    ordered = sorted((canonical(rule) for rule in rules), key=lambda said: str(said["id"]))
+    return _digest({"model": model, "rules": ordered})
+
+
+def _digest(said: object) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (frozenset, set)):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,235 @@
+"""One phase's rules on one message's fields: the fast path.
+
+Decides when rows are judged one by one in generated functions and when as columns in numpy; both give the same
+verdicts. What a verdict means is left to the guard.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardproxy.decision import Verdict
+from guardproxy.profile.model import Profile
+from guardproxy.rules.blocks import TABLE_CHECKS
+from guardproxy.rules.compiled import CompiledPhase, CompiledRule, Programs, Row
+from guardproxy.rules.inside import Inside, bind_inside, fewer, judge_inside
+from guardproxy.rules.language import ERROR, UNKNOWN, Column, LanguageError
+from guardproxy.rules.layout import Layout, make_layout
+from guardproxy.rules.model import FINITE_RULE, Check, Rule, View
+from guardproxy.table import Cell, Codes
+
+COLUMNS_FROM: Final = 64
+"""From about this many rows on numpy beats one generated function call per row."""
+
+Step: TypeAlias = tuple[Row | None, Row, Mapping[Cell, int]]
+
+_OK: Final = int(Verdict.OK)
+_VIOLATED: Final = int(Verdict.VIOLATED)
+_UNKNOWN: Final = int(Verdict.UNKNOWN)
+_ERROR: Final = int(Verdict.ERROR)
+_SKIPPED: Final = int(Verdict.SKIPPED)
+_ANSWERS: Final[Mapping[bool, Mapping[Cell, int]]] = {
+    True: {True: _OK, False: _VIOLATED, None: _UNKNOWN},
+    False: {True: _VIOLATED, False: _OK, None: _UNKNOWN},
+}
+# By the language's result codes: no, yes, unknown, error.
+_CODES: Final[Mapping[bool, Codes]] = {
+    True: np.array([_VIOLATED, _OK, _UNKNOWN, _ERROR], dtype=np.uint8),
+    False: np.array([_OK, _VIOLATED, _UNKNOWN, _ERROR], dtype=np.uint8),
+}
+_WHEN: Final = np.array([_SKIPPED, _OK, _UNKNOWN, _ERROR], dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedRule:
+    """A rule on a message's fields. `by` names the entity of its past, `names` the columns of a check over many cells;
+    `inside` is set for a profile check that has a profile.
+    """
+
+    compiled: CompiledRule
+    by: tuple[str, ...]
+    step: Step
+    names: tuple[str, ...]
+    inside: Inside | None
+
+    @property
+    def rule(self) -> Rule:
+        """The rule itself."""
+        return self.compiled.programs.rule
+
+    @property
+    def check(self) -> Check:
+        """The rule's check."""
+        return self.compiled.programs.rule.check
+
+    @property
+    def programs(self) -> Programs:
+        """The rule's expressions."""
+        return self.compiled.programs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The rules of one phase, ready to judge."""
+
+    layout: Layout
+    rules: tuple[PlannedRule, ...]
+    steps: tuple[Step, ...]
+    insides: tuple[tuple[Inside, tuple[tuple[int, int], ...]], ...]
+
+    def judge(self, view: View) -> Codes:
+        """Return the verdict codes, shape (rules, rows)."""
+        rows = view.features.rows
+        if not self.steps:
+            return np.zeros((0, rows), dtype=np.uint8)
+        return self.by_row(view) if rows < COLUMNS_FROM else self.by_column(view)
+
+    def by_row(self, view: View) -> Codes:
+        """Judge row by row."""
+        rows = view.features.rows
+        out = bytearray(len(self.steps) * rows)
+        for number, cells in enumerate(self.layout.rows(view)):
+            _run(self.steps, cells, out, number, rows)
+        codes = np.frombuffer(out, dtype=np.uint8).reshape(len(self.steps), rows)
+        self._look_inside(view, codes)
+        return codes
+
+    def by_column(self, view: View) -> Codes:
+        """Judge all rows of a column at once."""
+        rows = view.features.rows
+        codes = np.zeros((len(self.steps), rows), dtype=np.uint8)
+        columns = self.layout.columns(view)
+        for index, planned in enumerate(self.rules):
+            codes[index] = _judge_columns(planned, columns, view)
+        self._look_inside(view, codes)
+        return codes
+
+    def _look_inside(self, view: View, codes: Codes) -> None:
+        for inside, counted in self.insides:
+            outside = inside.bound.outside(inside.table(view))
+            if outside is not None:
+                for index, at_least in counted:
+                    judge_inside(codes[index], fewer(outside, at_least))
+
+
+def judge_one(planned: PlannedRule, cells: Sequence[Cell], view: View) -> Verdict:
+    """Judge one rule on a view of one row whose cells were gathered."""
+    out = bytearray(1)
+    _run((planned.step,), cells, out, 0, 1)
+    if out[0] == _OK and planned.inside is not None:
+        few = planned.inside.few(view, planned.check.at_least)
+        return Verdict.OK if few is None or few[0] else Verdict.VIOLATED
+    return Verdict(out[0])
+
+
+def make_plan(
+    phase: CompiledPhase,
+    features: tuple[str, ...],
+    outputs: tuple[str, ...],
+    profile: Profile | None,
+    key: tuple[str, ...],
+) -> Plan:
+    """Place the rules of one phase on a message's fields. `key` names the entity where a rule has no `by`."""
+    insides = _insides(phase, features, outputs, profile)
+    rules = tuple(_planned(one, outputs, key, insides.get(_shared(one.rule.check))) for one in phase.rules)
+    counted: dict[int, tuple[Inside, list[tuple[int, int]]]] = {}
+    for index, planned in enumerate(rules):
+        if planned.inside is not None:
+            group = counted.setdefault(id(planned.inside), (planned.inside, []))
+            group[1].append((index, planned.check.at_least))
+    return Plan(
+        make_layout(phase.slots, features, outputs, key),
+        rules,
+        tuple(planned.step for planned in rules),
+        tuple((inside, tuple(pairs)) for inside, pairs in counted.values()),
+    )
+
+
+def _insides(
+    phase: CompiledPhase, features: tuple[str, ...], outputs: tuple[str, ...], profile: Profile | None
+) -> Mapping[tuple[object, ...], Inside]:
+    """Bind each profile check once, however many rules make it."""
+    if profile is None:
+        return {}
+    checks = {_shared(one.rule.check): one.rule.check for one in phase.rules if one.rule.kind == "profile"}
+    return {shared: bind_inside(check, profile, features, outputs) for shared, check in checks.items()}
+
+
+def _shared(check: Check) -> tuple[object, ...]:
+    return (check.kind, check.every, check.fields, check.outside)
+
+
+def _planned(
+    compiled: CompiledRule, outputs: tuple[str, ...], key: tuple[str, ...], inside: Inside | None
+) -> PlannedRule:
+    check = compiled.rule.check
+    wants = compiled.wants_row
+    if wants is None:
+        wants = _unknown if inside is None else _yes
+    names = outputs if check.kind == FINITE_RULE else tuple(named.name for named in check.fields)
+    return PlannedRule(
+        compiled, check.by or key, (compiled.when_row, wants, _ANSWERS[check.sense]), names, inside
+    )
+
+
+def _run(steps: Sequence[Step], cells: Sequence[Cell], out: bytearray, at: int, stride: int) -> None:
+    for when, wants, answers in steps:
+        try:
+            if when is None:
+                out[at] = answers[wants(cells)]
+            else:
+                applies = when(cells)
+                if applies:
+                    out[at] = answers[wants(cells)]
+                else:
+                    out[at] = _UNKNOWN if applies is None else _SKIPPED
+        except LanguageError:
+            out[at] = _ERROR
+        at += stride
+
+
+def _yes(cells: Sequence[Cell]) -> Cell:  # noqa: ARG001 - one signature for all rules
+    return True
+
+
+def _unknown(cells: Sequence[Cell]) -> Cell:  # noqa: ARG001 - one signature for all rules
+    return None
+
+
+def _judge_columns(planned: PlannedRule, columns: Sequence[Column], view: View) -> Codes:
+    rows = view.features.rows
+    if planned.compiled.when_columns is None:
+        return _wants_columns(planned, columns, view)
+    applies = _WHEN[_flags(planned.compiled.when_columns(columns, rows), rows)]
+    if not (applies == _OK).any():
+        return applies
+    return np.where(applies == _OK, _wants_columns(planned, columns, view), applies)
+
+
+def _wants_columns(planned: PlannedRule, columns: Sequence[Column], view: View) -> Codes:
+    rows, check = view.features.rows, planned.check
+    if planned.compiled.wants_columns is not None:
+        return _CODES[check.sense][_flags(planned.compiled.wants_columns(columns, rows), rows)]
+    if check.kind in TABLE_CHECKS:
+        table = view.features if check.fields and check.fields[0].space == "features" else view.output
+        if table is None:
+            raise ValueError("a check of predictions needs the response")
+        return TABLE_CHECKS[check.kind](check, table, planned.names)
+    return np.full(rows, _UNKNOWN if planned.inside is None else _OK, dtype=np.uint8)
+
+
+def _flags(column: Column, rows: int) -> NDArray[np.int8]:
+    """Return yes/no codes; a value that is neither yes, no nor unknown is an error."""
+    if column.codes is not None:
+        return column.codes
+    return np.fromiter((_flag(column, row) for row in range(rows)), dtype=np.int8, count=rows)
+
+
+def _flag(column: Column, row: int) -> int:
+    cell = column.cell(row)
+    if column.failed(row) or not (cell is None or type(cell) is bool):
+        return ERROR
+    return UNKNOWN if cell is None else int(cell)

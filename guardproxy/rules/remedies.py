@@ -1,0 +1,222 @@
+"""Fallback chains and holds of a rule: what may stand in for a suspect prediction, and how it is kept for review.
+
+Decides how they are written, and finds literal values that violate the rule they serve. Choosing among candidates at
+run time is left to `propose` and to the guard.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from guardproxy.decision import Meanwhile, OnExpiry
+from guardproxy.rules.blocks import ROW_CHECKS
+from guardproxy.rules.context import Context, plain_cell
+from guardproxy.rules.language import Kind, LanguageError, Program, Ref, compile_expression, interpret
+from guardproxy.rules.model import DEFAULT_QUEUE, DEFAULT_SLA_S, Check, FallbackSpec, HoldSpec, Rule
+from guardproxy.rules.names import is_stat
+from guardproxy.source import Entry, MappingNode, Node, Place, Scalar, SequenceNode, did_you_mean, kind_of
+from guardproxy.table import Cell
+
+MAX_CHAIN: Final = 16
+HOLD_KEYS: Final = ("queue", "sla", "meanwhile", "on_expiry", "value")
+LATER_HOLD_KEYS: Final = ("reviewers", "notify")
+
+_QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FORMS: Final = ("previous", "profile.p50", "{expr: ...}", "{value: ...}")
+_MEANWHILES: Final = {word.value: word for word in Meanwhile}
+_EXPIRIES: Final = {word.value: word for word in OnExpiry}
+_EXPIRY_OF: Final = {
+    Meanwhile.FALLBACK: OnExpiry.FALLBACK,
+    Meanwhile.ORIGINAL: OnExpiry.ORIGINAL,
+    Meanwhile.WITHHOLD: OnExpiry.REJECT,
+}
+
+
+def read_fallback(node: Node, context: Context) -> tuple[FallbackSpec, ...]:
+    """Read a fallback chain; a single link counts as a chain of one."""
+    links = node.items if isinstance(node, SequenceNode) else (node,)
+    if not 1 <= len(links) <= MAX_CHAIN:
+        context.reader.report("E208", f"fallback must have 1 to {MAX_CHAIN} links", node.place)
+        return ()
+    found = (_link(link, context) for link in links)
+    return tuple(link for link in found if link is not None)
+
+
+def _link(node: Node, context: Context) -> FallbackSpec | None:
+    if isinstance(node, MappingNode):
+        return _mapping_link(node, context)
+    text = node.value if isinstance(node, Scalar) else None
+    if text == "previous":
+        return FallbackSpec("previous", "previous")
+    if isinstance(text, str) and text.startswith("profile.") and is_stat(text.removeprefix("profile.")):
+        return FallbackSpec("profile", text, stat=text.removeprefix("profile."))
+    shown = text if isinstance(text, str) else kind_of(node)
+    context.reader.report("E207", f"a fallback cannot be {shown}", node.place, did_you_mean(shown, _FORMS))
+    return None
+
+
+def _mapping_link(node: MappingNode, context: Context) -> FallbackSpec | None:
+    entries = context.mapping(node, "a fallback", ("expr", "value"), later=("model",))
+    if len(entries) != 1:
+        if "model" not in node.entries and not (node.flow and len(node.entries) > len(entries)):
+            context.reader.report("E206", "a fallback needs one of: expr, value", node.place)
+        return None
+    ((key, entry),) = entries.items()
+    parts = _by_output(entry.value, context, f"fallback.{key}")
+    if key == "expr":
+        made = {name: context.expression(part, f"fallback.{key}") for name, part in parts.items()}
+        exprs = {name: program.text.strip() for name, program in made.items() if program is not None}
+        label = "expr: " + ", ".join(exprs.values())
+        return FallbackSpec("expr", label[:120], exprs=exprs) if exprs and len(exprs) == len(parts) else None
+    cells = {name: _cell(part, context) for name, part in parts.items()}
+    values = {name: cell for name, cell in cells.items() if cell is not None}
+    return FallbackSpec("value", "value", values=values) if values and len(values) == len(parts) else None
+
+
+def _by_output(node: Node, context: Context, what: str) -> dict[str, Node]:
+    """Return nodes by output, where `""` is a model's only one; say so where the form does not fit the outputs."""
+    outputs = context.outputs
+    if isinstance(node, MappingNode):
+        if not node.entries:
+            context.reader.report("E303", f"{what} names no output", node.place)
+        for name, entry in node.entries.items():
+            if outputs is not None and name not in outputs:
+                message = f"{what} gives '{name}', which is no output of {context.model}"
+                context.reader.report("E303", message, entry.key, did_you_mean(name, outputs))
+        return {name: entry.value for name, entry in node.entries.items()}
+    if outputs is not None and len(outputs) > 1:
+        message = (
+            f"the model has {len(outputs)} outputs ({', '.join(outputs[:6])}): one scalar does not say which"
+        )
+        advice = f"write a mapping such as {{{outputs[0]}: ..., {outputs[1]}: ...}}"
+        context.reader.report("E303", message, node.place, advice)
+    return {"": node}
+
+
+def _cell(node: Node, context: Context) -> Cell:
+    good, cell = plain_cell(node)
+    if not good or cell is None:
+        message = "fallback.value must be a number, text, true/false or a list of numbers"
+        context.reader.report("E206", f"{message}, not {kind_of(node)}", node.place)
+        return None
+    if isinstance(cell, float) and cell in (float("inf"), float("-inf")):
+        context.reader.report("E208", "fallback.value must be finite", node.place)
+        return None
+    return cell  # type: ignore[return-value]
+
+
+def read_hold(node: Node, context: Context, *, has_fallback: bool) -> HoldSpec:
+    """Read a rule's `hold`."""
+    entries = context.mapping(node, "hold", HOLD_KEYS, later=LATER_HOLD_KEYS)
+    queue, sla, value = DEFAULT_QUEUE, DEFAULT_SLA_S, ""
+    if "queue" in entries:
+        queue = _queue(entries["queue"].value, context)
+    if "sla" in entries:
+        sla = context.reader.duration(entries["sla"].value, "hold.sla", low=1.0) or sla
+    meanwhile = Meanwhile.FALLBACK if has_fallback else Meanwhile.ORIGINAL
+    if "meanwhile" in entries:
+        meanwhile = (
+            context.reader.choice(entries["meanwhile"].value, "hold.meanwhile", _MEANWHILES) or meanwhile
+        )
+    on_expiry = _EXPIRY_OF[meanwhile]
+    if "on_expiry" in entries:
+        on_expiry = (
+            context.reader.choice(entries["on_expiry"].value, "hold.on_expiry", _EXPIRIES) or on_expiry
+        )
+    for key, word in (("meanwhile", meanwhile.value), ("on_expiry", on_expiry.value)):
+        if key in entries and word == "fallback" and not has_fallback:
+            message = f"hold.{key}: fallback needs a fallback"
+            context.reader.report(
+                "E215", message, entries[key].value.place, "add for example fallback: [previous]"
+            )
+    if "value" in entries:
+        program = context.expression(entries["value"].value, "hold.value", Kind.NUMBER)
+        value = "" if program is None else program.text.strip()
+    return HoldSpec(queue, sla, meanwhile, on_expiry, value)
+
+
+def _queue(node: Node, context: Context) -> str:
+    text = context.reader.text(node, "hold.queue", max_length=64)
+    if text is not None and not _QUEUE.fullmatch(text):
+        context.reader.report(
+            "E206", f"'{text}' cannot name a queue", node.place, "letters, digits, '.', '_' and '-'"
+        )
+    return text or DEFAULT_QUEUE
+
+
+def contradicted(rule: Rule, entry: Entry | None, context: Context) -> list[tuple[str, Place]]:
+    """Return what is wrong with each literal fallback that violates its own rule, as far as can be told at load.
+
+    Only demands that read nothing but the given outputs and constants can be told; `when` must not turn it off.
+    """
+    if entry is None:
+        return []
+    links = entry.value.items if isinstance(entry.value, SequenceNode) else (entry.value,)
+    specs = rule.fallback
+    if len(links) != len(specs):
+        return []  # a link was reported already
+    found = []
+    for spec, link in zip(specs, links, strict=True):
+        words = _contradiction(rule, spec, context) if spec.kind == "value" else ""
+        if words and isinstance(link, MappingNode):
+            found.append((words, link.entries["value"].value.place))
+    return found
+
+
+def _contradiction(rule: Rule, spec: FallbackSpec, context: Context) -> str:
+    values = _named_values(rule, spec, context)
+    if rule.when and _holds(rule.when, values, context) is False:
+        return ""
+    if rule.kind in ROW_CHECKS:
+        cells = [values.get(named.name, _ABSENT) for named in rule.check.fields]
+        if _ABSENT in cells or rule.kind == "profile" or ROW_CHECKS[rule.kind](rule.check, cells):
+            return ""
+        return f"the fallback violates the rule it serves: {_shown(values)} is not {rule.check.bound}"
+    for text, words in rule.check.terms:
+        if _holds(text, values, context) is (not rule.check.sense):
+            return f"the fallback violates the rule it serves: {_shown(values)}, {words} of rule '{rule.id}'"
+    return ""
+
+
+_ABSENT: Final = "\0 absent"
+
+
+def _named_values(rule: Rule, spec: FallbackSpec, context: Context) -> Mapping[str, Cell]:
+    """Give the scalar of a model with one output its name: the route's, else the one that the rule reads."""
+    if "" not in spec.values:
+        return spec.values
+    if context.outputs is not None and len(context.outputs) == 1:
+        return {context.outputs[0]: spec.values[""]}
+    names = output_names(rule.check, rule.when, context)
+    return {names[0]: spec.values[""]} if len(names) == 1 else {}
+
+
+def output_names(check: Check, when: str, context: Context) -> tuple[str, ...]:
+    """Return the outputs that a rule reads."""
+    names = {named.name: None for named in check.fields if named.space == "output"}
+    for text in (check.wants, when):
+        made = compile_expression(text, context.names) if text else ()
+        if isinstance(made, Program):
+            names |= {ref.name: None for ref in made.refs if ref.space == "output"}
+    return tuple(names)
+
+
+def _holds(text: str, values: Mapping[str, Cell], context: Context) -> Cell:
+    """Evaluate a demand on given outputs alone; None when that cannot tell."""
+    made = compile_expression(text, context.names)
+    if not isinstance(made, Program) or any(
+        ref.space != "output" or ref.name not in values for ref in made.refs
+    ):
+        return None
+
+    def lookup(ref: Ref) -> Cell:
+        return values[ref.name]
+
+    try:
+        return interpret(made, lookup)
+    except LanguageError:
+        return None
+
+
+def _shown(values: Mapping[str, Cell]) -> str:
+    return ", ".join(f"{name} = {cell}" for name, cell in values.items())
