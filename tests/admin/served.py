@@ -1,0 +1,186 @@
+"""A real admin plane on loopback, in a thread with a loop of its own, so that a test can be a plain client."""
+
+import asyncio
+import http.client
+import json
+import threading
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from guardproxy.admin import AdminServices, Role, Token, TokenBook, make_app
+from guardproxy.admin.tokens import digest_of
+from guardproxy.holds import Hold
+from guardproxy.stores import SqliteHoldStore, SqliteOptions
+from guardproxy.table import Cell
+from tests.holds.samples import START
+
+T = TypeVar("T")
+
+SECRETS = {
+    "vera": "viewer-secret",
+    "rita": "reviewer-secret",
+    "rolf": "second-secret",
+    "olga": "operator-secret",
+}
+BOOK = TokenBook(
+    (
+        Token("vera", Role.VIEWER, digest_of(SECRETS["vera"])),
+        Token("rita", Role.REVIEWER, digest_of(SECRETS["rita"])),
+        Token("rolf", Role.REVIEWER, digest_of(SECRETS["rolf"])),
+        Token("olga", Role.OPERATOR, digest_of(SECRETS["olga"])),
+    )
+)
+SMALL = SqliteOptions(reserve_bytes=0, low_water_bytes=0)
+RULES: list[dict[str, Any]] = [
+    {
+        "rule": "demand-is-plausible", "model": "bike-demand", "mode": "enforce", "action": "hold", "severity": "high",
+        "owner": "forecasting", "why": "Nobody hires more bikes than there are.", "file": "rules/bike.guard.yaml",
+        "line": 12, "verdicts": {"ok": 9_410, "violated": 611, "unknown": 3, "error": 0},
+    },
+    {
+        "rule": "humidity-was-learned", "model": "bike-demand", "mode": "shadow", "action": "warn", "severity": "low",
+        "owner": "", "why": "", "verdicts": {},
+    },
+]  # fmt: skip
+WINDOWS = {
+    "since": "2026-05-28T20:26:40Z",
+    "models": [
+        {
+            "model": "bike-demand",
+            "rows": 10_024,
+            "outcomes": {"allowed": 9_380, "warned": 120, "replaced": 480, "held": 40, "rejected": 4},
+            "fields": [
+                {"field": "temperature", "count": 10_024, "missing": 12, "outside": 3, "mean": 14.21, "min": -7.5, "max": 38.0},
+                {"field": "humidity", "count": 10_024, "missing": 0, "outside": 22, "mean": 0.628, "min": 0.0, "max": 1.0},
+            ],
+        }
+    ],
+}  # fmt: skip
+OVERVIEW = {
+    "ruleset": "9f2c41d0aa73",
+    "unguarded": {"undecodable": 2, "fault": 1},
+    "routes": [{"path": "/v2/models/bike-demand/infer", "model": "bike-demand", "on_failure": "open"}],
+}
+
+
+def check_override(hold: Hold, values: Mapping[str, Cell]) -> tuple[str, ...]:
+    """A stand-in for the guard: bike demand above 977 is implausible."""
+    demand = values.get("demand")
+    return ("demand-is-plausible",) if isinstance(demand, (int, float)) and demand > 977 else ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Served:
+    """The running admin plane; `at` is its clock."""
+
+    def __init__(self, path: Path, *, tokens: TokenBook, options: SqliteOptions, undo_s: float) -> None:
+        self.at = START + 60
+        self.ready: tuple[bool, list[str]] = (True, [])
+        self.live = True
+        self.changed: list[Hold] = []
+        self.store = SqliteHoldStore(path, options)
+        self.url = ""
+        self.services = AdminServices(
+            store=self.store,
+            tokens=tokens,
+            clock=lambda: self.at,
+            undo_s=undo_s,
+            live=lambda: self.live,
+            ready=lambda: self.ready,
+            metrics=lambda: b"guardproxy_requests_total 1\n",
+            windows=lambda: WINDOWS,
+            rules=lambda: RULES,
+            decision=lambda decision_id: {"id": decision_id} if decision_id == "dec_0001" else None,
+            overview=lambda: OVERVIEW,
+            check_override=check_override,
+            changed=self.changed.append,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner = web.AppRunner(make_app(self.services), access_log=None)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        who: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Answer:
+        """Send one request, with the token of `who`; a body that is not text or bytes goes as JSON."""
+        sent = {**({"Authorization": f"Bearer {SECRETS[who]}"} if who else {}), **(headers or {})}
+        if body is not None and not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+            sent.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def start(self) -> None:
+        self._thread.start()
+        self.run(self._start())
+
+    def stop(self) -> None:
+        self.run(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _start(self) -> None:
+        await self.store.open()
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        await self.store.close()
+
+
+@contextmanager
+def serve(
+    folder: Path,
+    *,
+    tokens: TokenBook = BOOK,
+    options: SqliteOptions = SMALL,
+    undo_s: float = 10.0,
+) -> Iterator[Served]:
+    """Serve the admin plane on a free port with a store in `folder`."""
+    served = Served(folder / "holds.db", tokens=tokens, options=options, undo_s=undo_s)
+    served.start()
+    try:
+        yield served
+    finally:
+        served.stop()

@@ -1,0 +1,342 @@
+"""The JSON API: what a program sends and gets, and the sentence when it is wrong."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardproxy.admin.openapi import document
+from guardproxy.holds import State
+from tests.admin.served import SECRETS, Answer, Served, serve
+from tests.holds.samples import SLA_S, START, make_hold
+
+HOLD = "/v1/holds/hld_000001"
+
+
+def decide(
+    served: Served, body: dict[str, Any], *, rev: str | None = '"1"', who: str = "rita", path: str = HOLD
+) -> Answer:
+    """Send a decision."""
+    headers = {} if rev is None else {"If-Match": rev}
+    return served.call("POST", f"{path}/decision", who, headers=headers, body=body)
+
+
+def test_listing_gives_summaries_counts_and_a_cursor(served: Served) -> None:
+    answer = served.call("GET", "/v1/holds?limit=2&state=open", "vera").json
+    assert [hold["id"] for hold in answer["holds"]] == ["hld_000001", "hld_000002"]
+    assert answer["counts"]["open"] == 3
+    assert set(answer["counts"]) == set(State)
+    more = served.call("GET", f"/v1/holds?limit=2&state=open&cursor={answer['cursor']}", "vera").json
+    assert [hold["id"] for hold in more["holds"]] == ["hld_000003"]
+    assert more["cursor"] is None
+    assert answer["holds"][0]["message"] == "Demand of 18,450 hires is 21 times the learned maximum of 868."
+    assert answer["holds"][0]["created_at"] == "2026-05-28T20:26:40.000Z"
+
+
+def test_listing_narrows_by_state_queue_and_model(served: Served) -> None:
+    decide(served, {"decision": "approve"})
+    assert len(served.call("GET", "/v1/holds?state=deciding", "vera").json["holds"]) == 1
+    assert len(served.call("GET", "/v1/holds?state=open,deciding", "vera").json["holds"]) == 3
+    assert len(served.call("GET", "/v1/holds?state=open&state=deciding", "vera").json["holds"]) == 3
+    assert served.call("GET", "/v1/holds?queue=other", "vera").json["counts"]["open"] == 0
+    assert served.call("GET", "/v1/holds?model=other", "vera").json["holds"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1000000000", "limit=x", "limit=%D9%A3", "limit=-1", "cursor=garbage", "state=lost", "order=__class__", "sort=x", "queue=" + "a" * 300],
+)  # fmt: skip
+def test_a_wrong_parameter_is_400_with_a_sentence(served: Served, query: str) -> None:
+    answer = served.call("GET", f"/v1/holds?{query}", "vera")
+    assert answer.status == 400
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json["detail"]
+
+
+def test_a_hold_shows_why_it_was_held_and_what_may_be_done(served: Served) -> None:
+    answer = served.call("GET", HOLD, "rita")
+    hold = answer.json
+    assert answer.headers["ETag"] == '"1"'
+    assert hold["output"]["original"] == {"demand": 18450.0}
+    assert hold["output"]["provisional"] == {"demand": 214.0}
+    assert hold["output"]["candidates"][2]["refused_by"] == ["demand-is-plausible"]
+    assert hold["findings"][0]["measured"] == {"output.demand": 18450.0}
+    assert hold["findings"][0]["bound_source"] == "profile bike-hour 2011"
+    assert hold["bands"][0]["outside"] is True
+    assert hold["features"]["station"] == 9007199254740993
+    assert hold["actions"] == ["approve", "override", "reject"]
+    assert "unit_error" in hold["reasons"]["override"]
+    assert served.call("GET", HOLD, "vera").json["actions"] == []
+
+
+@pytest.mark.parametrize(
+    "hold_id", ["x", "1%3BDROP", "*", "..%2f", "a" * 5000, "%D9%A3", "%F0%9F%98%80", "%00"]
+)
+def test_an_unknown_id_is_404(served: Served, hold_id: str) -> None:
+    assert served.call("GET", f"/v1/holds/{hold_id}", "vera").status == 404
+    assert served.call("GET", f"/v1/holds/{hold_id}/events", "vera").status == 404
+    assert decide(served, {"decision": "approve"}, path=f"/v1/holds/{hold_id}").status == 404
+    assert served.call("GET", f"/v1/decisions/{hold_id}", "vera").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "final"),
+    [
+        ({"decision": "approve"}, "approved", {"demand": 18450.0}),
+        (
+            {"decision": "override", "values": {"demand": 300}, "reason": "unit_error"},
+            "overridden",
+            {"demand": 300},
+        ),
+        ({"decision": "reject", "reason": "other", "note": "no"}, "rejected", {"demand": 214.0}),
+    ],
+)
+def test_a_decision_can_be_undone_until_it_is_in_effect(
+    served: Served, body: dict[str, Any], state: str, final: dict[str, Any]
+) -> None:
+    answer = decide(served, body)
+    assert answer.status == 200
+    assert answer.json == {
+        "id": "hld_000001",
+        "rev": 2,
+        "state": "deciding",
+        "undo_until": "2026-05-28T20:27:50.000Z",
+    }
+    assert answer.headers["ETag"] == '"2"'
+    waiting = served.call("GET", HOLD, "rita").json
+    assert (waiting["resolution"], waiting["output"]["final"], waiting["actions"]) == (state, None, ["undo"])
+    assert served.call("POST", f"{HOLD}/undo", "rolf").status == 409
+    undone = served.call("POST", f"{HOLD}/undo", "rita", headers={"If-Match": "2"})
+    assert (undone.status, undone.json["state"], undone.json["rev"]) == (200, "open", 3)
+    assert decide(served, body, rev="3").status == 200
+    served.at += 10
+    assert served.call("POST", f"{HOLD}/undo", "rita").status == 409
+    assert len(served.run(_sweep(served))) == 1
+    settled = served.call("GET", HOLD, "vera").json
+    assert (settled["state"], settled["output"]["final"], settled["by"]) == (state, final, "rita")
+    events = served.call("GET", f"{HOLD}/events", "vera").json["events"]
+    assert [event["event"] for event in events] == [
+        "create",
+        body["decision"],
+        "undo",
+        body["decision"],
+        "commit",
+    ]
+    assert [hold.state for hold in served.changed] == ["deciding", "open", "deciding"]
+
+
+async def _sweep(served: Served) -> list[Any]:
+    from guardproxy.stores import sweep
+
+    return await sweep(served.store, served.at, 10)
+
+
+def test_a_decision_names_the_revision_it_was_made_on(served: Served) -> None:
+    assert decide(served, {"decision": "approve"}, rev=None).status == 428
+    for rev in ("x", "*", "", '"1', '1"', "-1", "1.0", "%D9%A1", "9" * 30):
+        assert decide(served, {"decision": "approve"}, rev=rev).status == 400
+    stale = decide(served, {"decision": "approve"}, rev="7", path="/v1/holds/hld_000002")
+    assert stale.status == 412
+    assert (stale.json["rev"], stale.json["state"]) == (1, "open")
+    assert decide(served, {"decision": "approve"}, rev='W/"1"', path="/v1/holds/hld_000003").status == 200
+
+
+def test_of_two_reviewers_the_second_hears_who_was_first(served: Served) -> None:
+    assert decide(served, {"decision": "approve"}).status == 200
+    second = decide(served, {"decision": "reject", "reason": "other"}, who="rolf")
+    assert second.status == 412
+    assert second.json["detail"].startswith("already decided: approved by rita")
+    assert second.json["decided_by"] == "rita"
+    wrong_state = decide(served, {"decision": "reject", "reason": "other"}, who="rolf", rev="2")
+    assert wrong_state.status == 409
+    assert "already decided" in wrong_state.json["detail"]
+
+
+def test_of_many_reviewers_at_the_same_moment_exactly_one_wins(served: Served) -> None:
+    async def race() -> list[int]:
+        import aiohttp
+
+        async def one(client: aiohttp.ClientSession, number: int) -> int:
+            who = ["rita", "rolf"][number % 2]
+            headers = {"Authorization": f"Bearer {SECRETS[who]}", "If-Match": "1"}
+            url = f"{served.url}{HOLD}/decision"
+            async with client.post(url, json={"decision": "approve"}, headers=headers) as response:
+                return response.status
+
+        async with aiohttp.ClientSession() as client:
+            return await asyncio.gather(*(one(client, number) for number in range(20)))
+
+    statuses = asyncio.run(race())
+    assert sorted(statuses) == [200] + [412] * 19
+    assert len(served.call("GET", f"{HOLD}/events", "vera").json["events"]) == 2
+
+
+def test_a_decision_after_the_expiry_hears_that_it_came_too_late(served: Served) -> None:
+    served.at = START + SLA_S
+    served.run(_sweep(served))
+    late = decide(served, {"decision": "approve"})
+    assert late.status == 412
+    assert "expired before your decision came" in late.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        ({}, "`decision` must be one of"),
+        ({"decision": "aprove"}, "`decision` must be one of"),
+        ({"decision": 3}, "`decision` must be text"),
+        ({"decision": "reject"}, "`reason` must be one of"),
+        ({"decision": "reject", "reason": "because"}, "`reason` must be one of"),
+        ({"decision": "override", "reason": "other"}, "at least one value"),
+        ({"decision": "override", "reason": "other", "values": []}, "must be an object"),
+        ({"decision": "override", "reason": "other", "values": {"demand": {}}}, "must be a number, text"),
+        ({"decision": "override", "reason": "other", "values": {"demand": ["a"]}}, "must be a number, text"),
+        ({"decision": "override", "reason": "other", "values": {"demand": "3"}}, "finite number"),
+        ({"decision": "override", "reason": "other", "values": {"demand": None}}, "finite number"),
+        ({"decision": "override", "reason": "other", "values": {"demnd": 3}}, "not a prediction"),
+        (
+            {"decision": "override", "reason": "other", "values": {"demand": 978}},
+            "violates demand-is-plausible",
+        ),
+        ({"decision": "approve", "note": "x" * 2001}, "`note` may have at most"),
+        ({"decision": "approve", "note": ["x"]}, "`note` must be text"),
+        ({"decision": "approve", "force": "yes"}, "`force` must be true or false"),
+        ({"decision": "approve", "extra": 1}, "unknown key 'extra'"),
+    ],
+)
+def test_a_wrong_decision_is_422_with_a_sentence_and_changes_nothing(
+    served: Served, body: dict[str, Any], part: str
+) -> None:
+    answer = decide(served, body)
+    assert answer.status == 422
+    assert part in answer.json["detail"]
+    assert served.call("GET", HOLD, "vera").json["rev"] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '"x"', '{"decision": NaN}', '{"a":' * 5000, '{"decision": "override", "values": {"demand": Infinity}}', b"\xff"],
+)  # fmt: skip
+def test_a_body_that_is_no_json_object_is_400(served: Served, text: str | bytes) -> None:
+    headers = {"If-Match": "1", "Content-Type": "application/json"}
+    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body=text).status == 400
+
+
+def test_a_number_too_large_for_a_float_is_422_and_a_body_too_large_is_413(served: Served) -> None:
+    headers = {"If-Match": "1", "Content-Type": "application/json"}
+    huge = '{"decision": "override", "reason": "other", "values": {"demand": 1e400}}'
+    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body=huge).status == 422
+    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body="x" * 300_000).status == 413
+    headers["Content-Type"] = "text/plain"
+    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body="{}").status == 415
+
+
+def test_only_an_operator_may_force_a_value_that_a_rule_speaks_against(served: Served) -> None:
+    body = {"decision": "override", "reason": "policy", "values": {"demand": 5000}, "force": True}
+    assert decide(served, body).status == 403
+    refused = decide(served, {**body, "force": False}, who="olga")
+    assert (refused.status, refused.json["violated"]) == (422, ["demand-is-plausible"])
+    assert decide(served, body, who="olga").status == 200
+    events = served.call("GET", f"{HOLD}/events", "vera").json["events"]
+    assert events[1]["reason"] == "policy (forced)"
+
+
+def test_health_says_why_it_is_not_ready(served: Served) -> None:
+    assert served.call("GET", "/livez").json == {"live": True}
+    assert served.call("GET", "/readyz").json == {"ready": True, "reasons": []}
+    served.ready, served.live = (False, ["draining"]), False
+    answer = served.call("GET", "/readyz")
+    assert (answer.status, answer.json["reasons"]) == (503, ["draining"])
+    assert served.call("GET", "/livez").status == 503
+    metrics = served.call("GET", "/metrics")
+    assert metrics.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert metrics.body == b"guardproxy_requests_total 1\n"
+
+
+def test_rules_windows_and_decisions_are_passed_on(served: Served) -> None:
+    assert served.call("GET", "/v1/rules", "vera").json["rules"][0]["rule"] == "demand-is-plausible"
+    assert served.call("GET", "/v1/windows", "vera").json["models"][0]["model"] == "bike-demand"
+    assert served.call("GET", "/v1/decisions/dec_0001", "vera").json == {"id": "dec_0001"}
+
+
+def test_a_store_that_is_gone_is_503_with_retry_after_and_no_traceback(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        served.run(served.store.close())
+        answer = served.call("GET", "/v1/holds", "vera")
+        assert answer.status == 503
+        assert answer.headers["Retry-After"]
+        page = served.call("GET", "/", "vera")
+        assert page.status == 503
+        assert "Traceback" not in answer.text + page.text
+
+
+def test_a_fault_of_ours_is_500_and_says_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> object:
+        raise RuntimeError("the secret of row 3")
+
+    object.__setattr__(served.services, "rules", broken)
+    for path in ("/v1/rules", "/rules"):
+        answer = served.call("GET", path, "vera")
+        assert answer.status == 500
+        assert "secret" not in answer.text
+        assert "Traceback" not in answer.text
+
+
+def test_unknown_addresses_and_methods_are_problems(served: Served) -> None:
+    for method, path, status in [
+        ("GET", "/v1/nowhere", 404),
+        ("DELETE", "/v1/holds", 405),
+        ("PUT", "/", 405),
+    ]:
+        answer = served.call(method, path, "olga")
+        assert answer.status == status
+        assert answer.json["status"] == status
+    assert served.call("DELETE", "/v1/holds", "olga").headers["Allow"] == "GET,HEAD"
+    page = served.call("GET", "/nowhere", headers={"Accept": "text/html"})
+    assert page.status == 404
+    assert page.headers["Content-Type"].startswith("text/html")
+
+
+def test_hostile_numbers_stay_valid_json(tmp_path: Path) -> None:
+    with serve(tmp_path) as served:
+        hold = make_hold(
+            1, original={"y": float("nan"), "z": float("-inf")}, features={"a\ud800\x1b[2J": "\u202e"}
+        )
+        served.run(served.store.add([hold]))
+        answer = served.call("GET", HOLD, "vera")
+        assert answer.json["output"]["original"] == {"y": {"float": "nan"}, "z": {"float": "-inf"}}
+        assert answer.body.isascii()
+        assert b"\x1b" not in answer.body
+
+
+SEND: dict[str, dict[str, Any]] = {
+    "decide": {"headers": {"If-Match": "1"}, "body": {"decision": "approve"}},
+    "undo": {},
+}
+
+
+def test_the_description_is_true_for_every_operation(served: Served) -> None:
+    described = served.call("GET", "/v1/openapi.json").json
+    assert described == document()
+    assert described["openapi"] == "3.1.0"
+    walked = 0
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            walked += 1
+            concrete = path.replace("{id}", "dec_0001" if "decisions" in path else "hld_000001")
+            needed = set(re.findall(r"{(\w+)}", path))
+            assert needed == {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+            sent = SEND.get(operation["operationId"], {})
+            anonymous = served.call(method.upper(), concrete, **sent)
+            assert (anonymous.status == 401) == ("security" in operation)
+            assert str(anonymous.status) in operation["responses"]
+            answer = served.call(method.upper(), concrete, "rita", **sent)
+            assert answer.status == 200, (path, answer.text)
+            content = operation["responses"]["200"]["content"]
+            (kind,) = content
+            assert answer.headers["Content-Type"].startswith(kind)
+            if kind == "application/json":
+                assert set(content[kind]["schema"].get("required", ())) <= set(answer.json)
+    assert walked == 12
