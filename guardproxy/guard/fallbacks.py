@@ -1,0 +1,64 @@
+"""Choose what is served in place of a suspect prediction.
+
+Decides the first candidate that no enforced rule speaks against; which candidates there are is left to the rules'
+fallback chains, what to do when there is none to `resolve`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from guardproxy.decision import Candidate, RequestFacts
+from guardproxy.guard.guard import Guard, Past
+from guardproxy.rules import BoundRules, Rule, View
+from guardproxy.table import Cell, table_from_records
+
+MAX_CANDIDATES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """The candidates in the order they were tried, each with what speaks against it, and the one chosen."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate | None
+
+
+def substitute(bound: BoundRules, acting: list[Rule], row: int, view: View) -> Substitute:
+    """Try the fallbacks of the acting rules, the strongest rule's first, and re-check each against the rules."""
+    tried: list[Candidate] = []
+    for rule in acting:
+        for candidate in bound.propose(rule, row, view):
+            if len(tried) == MAX_CANDIDATES or any(_same(candidate, other) for other in tried):
+                continue
+            refused = bound.refusals(view, row, candidate.values) if candidate.values else ()
+            tried.append(replace(candidate, refused_by=refused))
+    return Substitute(tuple(tried), next((candidate for candidate in tried if candidate.usable), None))
+
+
+def clamp(bound: BoundRules, clamping: list[Rule], row: int, view: View) -> Mapping[str, Cell] | None:
+    """Move a row's predictions to the nearest values its clamping rules allow; None when another rule still objects."""
+    values: dict[str, Cell] = {}
+    for rule in clamping:
+        values.update(bound.clamped(rule, row, view) or {})
+    if not values or bound.refusals(view, row, values):
+        return None
+    return values
+
+
+def _same(one: Candidate, other: Candidate) -> bool:
+    return one.source == other.source and one.values == other.values
+
+
+def override_refusals(
+    guard: Guard, features: Mapping[str, Cell], values: Mapping[str, Cell], facts: RequestFacts, past: Past
+) -> tuple[str, ...]:
+    """Name the enforced rules that a reviewer's values would violate on a row with these features."""
+    table = table_from_records([features])
+    bound = guard.bind(table.fields, tuple(values))
+
+    def previous(by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
+        return past.previous(by, tuple(table.cell(name, row) for name in by)) if by else None
+
+    view = View(table, table_from_records([values]), facts, previous)
+    return bound.refusals(view, 0, values)

@@ -1,0 +1,144 @@
+"""Screen a request, then its response: bytes in, a decision out.
+
+Decides nothing of its own: decodes, judges, and hands rows with anything but ok to `resolve`. Raises `DecodeError` when
+a body cannot be read as rows; whether that opens or closes the route is left to the caller.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
+from guardproxy.guard.guard import Guard, NoPast, Past
+from guardproxy.guard.resolve import Judged, find, resolve
+from guardproxy.message import Message
+from guardproxy.rules import View
+from guardproxy.table import Cell, Codes, Table
+
+_QUIET: Final = np.array([verdict in (Verdict.OK, Verdict.SKIPPED) for verdict in Verdict], dtype=np.bool_)
+_QUIET_BYTES: Final = bytes((Verdict.OK, Verdict.SKIPPED))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screening:
+    """What is known of an exchange after its request: the rows, the request-phase verdicts, and a refusal if any."""
+
+    table: Table
+    facts: RequestFacts
+    past: Past
+    verdicts: Codes
+    refusal: Decision | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screened:
+    """A decision with the predictions it is about."""
+
+    decision: Decision
+    predictions: Table
+
+
+def screen_request(
+    guard: Guard, message: Message, facts: RequestFacts, past: Past | None = None
+) -> Screening:
+    """Decode a request and judge its rows. `refusal` is set when an enforced rule rejects one of them."""
+    past = NoPast() if past is None else past
+    table = guard.codec.decode_request(message)
+    verdicts, refusal = judge_request(guard, View(table, None, facts, _Previous(table, past)))
+    return Screening(table, facts, past, verdicts, refusal)
+
+
+def screen_response(guard: Guard, screening: Screening, message: Message) -> Screened:
+    """Decode a response beside its request's rows, judge both, and decide about every row."""
+    table = screening.table
+    predictions = guard.codec.decode_response(message, table.rows)
+    view = View(table, predictions, screening.facts, _Previous(table, screening.past))
+    return Screened(judge_response(guard, view, screening.verdicts), predictions)
+
+
+def judge_request(guard: Guard, view: View) -> tuple[Codes, Decision | None]:
+    """Judge the request-phase rules; the decision is given when one of them rejects a row."""
+    bound = guard.bind(view.features.fields, ())
+    verdicts = bound.judge(Phase.REQUEST, view)
+    if is_quiet(verdicts):
+        return verdicts, None
+    return verdicts, _refusal(guard, Judged(bound, bound.rules_of(Phase.REQUEST), verdicts, view))
+
+
+def judge_response(guard: Guard, view: View, request_verdicts: Codes) -> Decision:
+    """Judge the response-phase rules and resolve them together with the request's verdicts."""
+    predictions = view.output
+    if predictions is None:
+        raise ValueError("a response is judged by its predictions")
+    bound = guard.bind(view.features.fields, predictions.fields)
+    verdicts = bound.judge(Phase.RESPONSE, view)
+    both = np.concatenate((request_verdicts, verdicts)) if len(request_verdicts) else verdicts
+    if is_quiet(both):
+        return _all_allowed(guard, bound.rule_ids, both, view.features.rows)
+    rules = bound.rules_of(Phase.REQUEST) + bound.rules_of(Phase.RESPONSE)
+    return resolve(guard, Judged(bound, rules, both, view))
+
+
+def is_quiet(verdicts: Codes) -> bool:
+    """Tell whether every verdict is ok or skipped."""
+    if verdicts.size <= 256:
+        # Deleting the quiet bytes beats a numpy reduction on the short arrays of single rows.
+        return not verdicts.tobytes().translate(None, _QUIET_BYTES)
+    return bool(_QUIET[verdicts].all())
+
+
+def _refusal(guard: Guard, judged: Judged) -> Decision | None:
+    rejecting = [
+        index
+        for index, rule in enumerate(judged.rules)
+        if rule.action is Action.REJECT
+        and any(judged.bound.acts(rule, Verdict(code)) for code in set(judged.verdicts[index].tolist()))
+    ]
+    if not rejecting:
+        return None
+    rows = judged.view.features.rows
+    outcomes = np.full(rows, Outcome.ALLOWED, dtype=np.uint8)
+    for index in rejecting:
+        rule = judged.rules[index]
+        acting = [code for code in Verdict if judged.bound.acts(rule, code)]
+        outcomes[np.isin(judged.verdicts[index], acting)] = Outcome.REJECTED
+    findings, dropped = find(judged, np.flatnonzero(~_QUIET[judged.verdicts].all(axis=0)).tolist())
+    return Decision(
+        model=guard.model,
+        ruleset=guard.ruleset.fingerprint,
+        rows=rows,
+        outcomes=outcomes,
+        rules=tuple(rule.id for rule in judged.rules),
+        verdicts=judged.verdicts,
+        findings=findings,
+        findings_dropped=dropped,
+        rejected=tuple(np.flatnonzero(outcomes == Outcome.REJECTED).tolist()),
+    )
+
+
+def _all_allowed(guard: Guard, rules: tuple[str, ...], verdicts: Codes, rows: int) -> Decision:
+    return Decision(
+        guard.model, guard.ruleset.fingerprint, rows, np.zeros(rows, dtype=np.uint8), rules, verdicts
+    )
+
+
+class _Previous:
+    """Looks an entity's last good predictions up once per row and key."""
+
+    __slots__ = ("_past", "_seen", "_table")
+
+    def __init__(self, table: Table, past: Past) -> None:
+        self._table = table
+        self._past = past
+        self._seen: dict[tuple[tuple[str, ...], int], Mapping[str, Cell] | None] = {}
+
+    def __call__(self, by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
+        key = (by, row)
+        if key not in self._seen:
+            entity = tuple(self._table.cell(name, row) for name in by)
+            # An entity with a missing part is nobody: its past would be somebody else's.
+            known = bool(by) and None not in entity
+            self._seen[key] = self._past.previous(by, entity) if known else None
+        return self._seen[key]

@@ -1,0 +1,209 @@
+"""A model's recent past in one-minute buckets: outcomes, verdicts of each rule, and a tally of each field.
+
+Decides how exchanges are added up and how long a minute is kept. When to add is left to the proxy, which hands over what
+it has gathered; nothing here reads a clock.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from guardproxy.decision import Decision, Outcome, Verdict
+from guardproxy.profile.check import BoundCheck, Check, compile_check
+from guardproxy.profile.model import Profile
+from guardproxy.stats.tally import FieldTally
+from guardproxy.table import Codes, Floats, Table
+
+BUCKET_S: Final = 60.0
+BUCKETS: Final = 60
+MAX_FIELDS: Final = 2_000
+"""Fields tallied per model; a client that invents names beyond it is only counted."""
+MAX_SHAPES: Final = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One screened exchange, as the windows see it. `predictions` is None when there was no usable response."""
+
+    at: float
+    decision: Decision
+    features: Table | None
+    predictions: Table | None
+
+
+@dataclass(slots=True)
+class _Bucket:
+    start: float
+    exchanges: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    verdicts: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    features: dict[str, FieldTally] = field(default_factory=dict)
+    outputs: dict[str, FieldTally] = field(default_factory=dict)
+
+
+class ModelWindows:
+    """The last hour of one model, a bucket a minute, and its totals since the start."""
+
+    def __init__(self, model: str, profile: Profile | None = None) -> None:
+        """Tally `model`, judging positions by `profile` where there is one."""
+        self.model = model
+        self.fields_dropped = 0
+        self._buckets: deque[_Bucket] = deque(maxlen=BUCKETS)
+        self._totals = _Bucket(0.0)
+        self._features = None if profile is None or not profile.features else compile_check(profile.features)
+        self._outputs = None if profile is None or not profile.outputs else compile_check(profile.outputs)
+        self._bound: dict[tuple[int, tuple[str, ...]], BoundCheck] = {}
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        """Add screened exchanges. One pass per message shape, whatever the number of exchanges."""
+        for start, group in _by_bucket(samples).items():
+            counted = _counted(start, group)
+            for bucket in (self._bucket(start), self._totals):
+                _merge(bucket, counted)
+            self._tally(self._bucket(start), group)
+
+    def totals(self) -> _Bucket:
+        """Return the counts since the start (fields are tallied per minute only)."""
+        return self._totals
+
+    def as_json(self, now: float) -> dict[str, Any]:
+        """Return the last minute and the last hour in words."""
+        return {
+            "model": self.model,
+            "windows": {
+                "5m": _joined([b for b in self._buckets if b.start > now - 300 - BUCKET_S]),
+                "1h": _joined([b for b in self._buckets if b.start > now - 3600 - BUCKET_S]),
+            },
+            "total": _counts(self._totals),
+            "fields_dropped": self.fields_dropped,
+        }
+
+    def _bucket(self, start: float) -> _Bucket:
+        for bucket in reversed(self._buckets):
+            if bucket.start == start:
+                return bucket
+        bucket = _Bucket(start)
+        self._buckets.append(bucket)
+        return bucket
+
+    def _tally(self, bucket: _Bucket, samples: Sequence[Sample]) -> None:
+        self._tally_side(
+            bucket.features, [s.features for s in samples if s.features is not None], self._features
+        )
+        self._tally_side(
+            bucket.outputs, [s.predictions for s in samples if s.predictions is not None], self._outputs
+        )
+
+    def _tally_side(self, target: dict[str, FieldTally], tables: list[Table], check: Check | None) -> None:
+        shapes: dict[tuple[str, ...], list[Table]] = {}
+        for table in tables:
+            shapes.setdefault(table.fields, []).append(table)
+        for fields, group in shapes.items():
+            table = _stacked(fields, group)
+            bound = None if check is None else self._bind(check, fields)
+            positions = None if bound is None else bound.outside(table)
+            # A check has a line per learned field, which need not be the fields of this message.
+            lines = {} if bound is None else {name: line for line, name in enumerate(bound.fields)}
+            for index, name in enumerate(fields):
+                tally = target.get(name)
+                if tally is None:
+                    if len(target) >= MAX_FIELDS:
+                        self.fields_dropped += 1
+                        continue
+                    tally = target[name] = FieldTally()
+                tally.add(
+                    table.block[index],
+                    _present(table, name, index),
+                    None if positions is None or name not in lines else positions[lines[name]],
+                )
+
+    def _bind(self, check: Check, fields: tuple[str, ...]) -> BoundCheck:
+        key = (id(check), fields)
+        if key not in self._bound:
+            if len(self._bound) >= MAX_SHAPES:
+                self._bound.clear()
+            self._bound[key] = check.bind(fields)
+        return self._bound[key]
+
+
+def _by_bucket(samples: Sequence[Sample]) -> dict[float, list[Sample]]:
+    groups: dict[float, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.at - sample.at % BUCKET_S, []).append(sample)
+    return groups
+
+
+def _counted(start: float, samples: Sequence[Sample]) -> _Bucket:
+    """Count outcomes, reasons and verdicts, in one numpy pass per set of rules."""
+    bucket = _Bucket(start, len(samples))
+    outcomes = np.concatenate([sample.decision.outcomes for sample in samples])
+    for code, rows in enumerate(np.bincount(outcomes, minlength=len(Outcome)).tolist()):
+        if rows:
+            bucket.outcomes[Outcome(code)] = rows
+    bucket.reasons.update(s.decision.reason.value for s in samples if s.decision.reason is not None)
+    groups: dict[tuple[str, ...], list[Codes]] = {}
+    for sample in samples:
+        groups.setdefault(sample.decision.rules, []).append(sample.decision.verdicts)
+    for rules, verdicts in groups.items():
+        # A refused request has verdicts of its request-phase rules only: they come first.
+        for rule, codes in zip(rules, np.concatenate(verdicts, axis=1), strict=False):
+            counts = np.bincount(codes, minlength=len(Verdict)).tolist()
+            bucket.verdicts.setdefault(rule, Counter()).update({v: counts[v] for v in Verdict if counts[v]})
+    return bucket
+
+
+def _merge(target: _Bucket, source: _Bucket) -> None:
+    target.exchanges += source.exchanges
+    target.outcomes.update(source.outcomes)
+    target.reasons.update(source.reasons)
+    for rule, counts in source.verdicts.items():
+        target.verdicts.setdefault(rule, Counter()).update(counts)
+
+
+def _stacked(fields: tuple[str, ...], tables: list[Table]) -> Table:
+    if len(tables) == 1:
+        return tables[0]
+    block: Floats = np.concatenate([table.block for table in tables], axis=1)
+    names = {name for table in tables for name in table.exact}
+    exact = {name: tuple(cell for table in tables for cell in table.column(name)) for name in names}
+    return Table(fields, block.shape[1], block, exact)
+
+
+def _present(table: Table, name: str, index: int) -> int:
+    cells = table.exact.get(name)
+    if cells is not None:
+        return sum(cell is not None for cell in cells)
+    return int(np.count_nonzero(~np.isnan(table.block[index])))
+
+
+def _joined(buckets: list[_Bucket]) -> dict[str, Any]:
+    whole = _Bucket(0.0)
+    for bucket in buckets:
+        _merge(whole, bucket)
+        for target, source in ((whole.features, bucket.features), (whole.outputs, bucket.outputs)):
+            for name, tally in source.items():
+                target.setdefault(name, FieldTally()).merge(tally)
+    return {**_counts(whole), "features": _fields(whole.features), "outputs": _fields(whole.outputs)}
+
+
+def _counts(bucket: _Bucket) -> dict[str, Any]:
+    return {
+        "exchanges": bucket.exchanges,
+        "rows": sum(bucket.outcomes.values()),
+        "outcomes": {
+            outcome.name.lower(): bucket.outcomes[outcome] for outcome in Outcome if bucket.outcomes[outcome]
+        },
+        "unguarded": dict(bucket.reasons),
+        "rules": {
+            rule: {verdict.name.lower(): counts[verdict] for verdict in Verdict if counts[verdict]}
+            for rule, counts in bucket.verdicts.items()
+        },
+    }
+
+
+def _fields(tallies: Mapping[str, FieldTally]) -> dict[str, Any]:
+    return {name: tally.as_json() for name, tally in tallies.items()}

@@ -1,0 +1,77 @@
+"""Tallies merge by addition, and windows forget the oldest minute."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy.decision import Decision, Outcome, Reason, Verdict
+from guardproxy.stats import FieldTally, ModelWindows, Sample
+from guardproxy.stats.windows import BUCKET_S, BUCKETS
+from guardproxy.table import Floats, table_from_records
+
+NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), max_size=30)
+
+
+def tally(values: list[float]) -> FieldTally:
+    made = FieldTally()
+    block: Floats = np.array(values, dtype=np.float64)
+    made.add(block, int(np.count_nonzero(~np.isnan(block))), None)
+    return made
+
+
+@given(NUMBERS, NUMBERS)
+def test_tallies_of_two_stretches_merge_to_that_of_both(one: list[float], other: list[float]) -> None:
+    merged, whole = tally(one), tally(one + other)
+    merged.merge(tally(other))
+    assert (merged.cells, merged.missing, merged.numbers) == (whole.cells, whole.missing, whole.numbers)
+    assert merged.mean == pytest.approx(whole.mean, rel=1e-6, abs=1e-6)
+    assert merged.m2 == pytest.approx(whole.m2, rel=1e-6, abs=1e-3)
+    assert (merged.low, merged.high) == (whole.low, whole.high)
+
+
+def sample(at: float, outcomes: list[Outcome], *, reason: Reason | None = None) -> Sample:
+    rows = len(outcomes)
+    verdicts = np.full((2, rows), Verdict.OK, dtype=np.uint8)
+    decision = Decision(
+        "m", "f", rows, np.array(outcomes, dtype=np.uint8), ("a", "b"), verdicts, reason=reason
+    )
+    return Sample(
+        at, decision, table_from_records([{"x": float(row), "name": "t"} for row in range(rows)]), None
+    )
+
+
+def test_a_window_counts_outcomes_verdicts_and_fields() -> None:
+    windows = ModelWindows("m")
+    windows.add([sample(100.0, [Outcome.ALLOWED, Outcome.HELD]), sample(130.0, [Outcome.ALLOWED])])
+    said = windows.as_json(140.0)["windows"]["1h"]
+    assert (said["exchanges"], said["rows"], said["outcomes"]) == (2, 3, {"allowed": 2, "held": 1})
+    assert said["rules"] == {"a": {"ok": 3}, "b": {"ok": 3}}
+    assert (said["features"]["x"]["cells"], said["features"]["x"]["max"]) == (3, 1.0)
+    assert (said["features"]["name"]["missing"], said["features"]["name"]["mean"]) == (0, None)
+
+
+def test_unguarded_exchanges_are_counted_by_reason_and_never_as_allowed() -> None:
+    windows = ModelWindows("m")
+    windows.add([sample(1.0, [Outcome.UNGUARDED], reason=Reason.UNDECODABLE)])
+    said = windows.as_json(2.0)["total"]
+    assert (said["outcomes"], said["unguarded"]) == ({"unguarded": 1}, {"undecodable": 1})
+
+
+def test_the_oldest_minute_is_forgotten_and_the_total_is_not() -> None:
+    windows = ModelWindows("m")
+    for minute in range(BUCKETS + 5):
+        windows.add([sample(minute * BUCKET_S, [Outcome.ALLOWED])])
+    said = windows.as_json((BUCKETS + 4) * BUCKET_S + 1)
+    assert said["windows"]["1h"]["rows"] == BUCKETS
+    assert said["total"]["rows"] == BUCKETS + 5
+    assert said["windows"]["5m"]["rows"] == 6
+
+
+def test_a_refused_request_with_fewer_verdicts_is_counted_beside_the_others() -> None:
+    windows = ModelWindows("m")
+    refused = Decision(
+        "m", "f", 1, np.array([Outcome.REJECTED], dtype=np.uint8), ("a",), np.ones((1, 1), dtype=np.uint8)
+    )
+    windows.add([sample(1.0, [Outcome.ALLOWED]), Sample(1.0, refused, None, None)])
+    assert windows.as_json(2.0)["total"]["rules"] == {"a": {"ok": 1, "violated": 1}, "b": {"ok": 1}}
