@@ -327,7 +327,9 @@ _WORDS: Final[Mapping[str, bool | None]] = {
 _QUOTES: Final = frozenset("'\"|>")
 # 010 is ten here and eight in YAML 1.1: with a leading zero it stays text, and a reader asks for a number.
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,307})")
-_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,300}|(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{0,300})?)(?:[eE][-+]?[0-9]{1,4})?")
+_FLOAT: Final = re.compile(
+    r"[-+]?(?:\.[0-9]{1,300}|(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{0,300})?)(?:[eE][-+]?[0-9]{1,4})?"
+)
 _SPECIAL: Final = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 _TRAPS: Final = (
     ("cannot start any token", "\t", "indent with spaces; YAML does not allow tabs there"),

@@ -1,0 +1,109 @@
+"""`guardproxy serve`: check everything, then run until a signal."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import uvloop
+
+from guardproxy.admin import TokenBook, read_tokens
+from guardproxy.cli.config import load_all
+from guardproxy.cli.output import print_problems
+from guardproxy.config import Config
+from guardproxy.errors import StoreError
+from guardproxy.proxy.load import Loaded, read_text
+from guardproxy.service import Service
+from guardproxy.service import serve as run
+from guardproxy.telemetry import configure_logging
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="guardproxy.yaml (default: the one here, if any).",
+)
+@click.option("--upstream", help="The model server, such as http://127.0.0.1:9000.")
+@click.option("--listen", help="HOST:PORT of the data plane.")
+@click.option("--admin", help="HOST:PORT of the admin plane.")
+@click.option("--rules", help="A rule file, or a directory of them.")
+@click.option("--store", help="Where holds live, such as sqlite:///guardproxy.db.")
+@click.option("--model", help="With --upstream: guard this model on the Open Inference Protocol's path.")
+@click.option("--profile", help="With --model: its learned profile.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["open", "closed"]),
+    default="open",
+    show_default=True,
+    help="With --model.",
+)
+def serve(
+    file: Path | None, model: str | None, profile: str | None, on_failure: str, **flags: str | None
+) -> None:
+    """Run the proxy. The server does not start when a rule file, a profile or the configuration is invalid."""
+    given = {
+        ("admin.listen" if key == "admin" else key): value
+        for key, value in flags.items()
+        if value is not None
+    }
+    if model is not None:
+        given["routes"] = _one_route(model, profile, on_failure)
+    elif profile is not None:
+        raise click.UsageError("--profile needs --model")
+    if file is None and Path("guardproxy.yaml").is_file():
+        file = Path("guardproxy.yaml")
+    config, loaded = load_all(file, given)
+    if not loaded.errors and config.upstream is None and not config.routes:
+        raise click.UsageError("say what to stand in front of: --upstream URL, or a guardproxy.yaml")
+    tokens = _tokens(config, loaded)
+    print_problems(loaded.problems, loaded.texts)
+    if loaded.errors:
+        sys.exit(2)
+    configure_logging(config.log)
+    try:
+        uvloop.run(run(config, loaded, tokens, _announce))
+    except* StoreError as errors:
+        _stop(f"the store {config.store}: {errors.exceptions[0]}")
+    except* OSError as errors:
+        _stop(f"cannot listen: {errors.exceptions[0]}")
+    except* asyncio.CancelledError:
+        pass
+
+
+def _one_route(model: str, profile: str | None, on_failure: str) -> str:
+    lines = [f'path: "/v2/models/{model}/infer"', f'model: "{model}"', f"on_failure: {on_failure}"]
+    if profile is not None:
+        lines.append(f'profile: "{profile}"')
+    return "[{" + ", ".join(lines) + "}]"
+
+
+def _tokens(config: Config, loaded: Loaded) -> TokenBook | None:
+    if config.tokens_file is None or config.auth == "none":
+        return None
+    text = read_text(config.tokens_file, loaded)
+    if text is None:
+        return None
+    book, problems = read_tokens(text, str(config.tokens_file))
+    loaded.problems.extend(problems)
+    return book
+
+
+def _announce(service: Service) -> None:
+    port = service.server.port if service.server is not None else 0
+    click.echo(f"guardproxy listens on http://{service.config.listen.host}:{port}", err=True)
+    for route in service.plane.routes:
+        rules = len(route.guard.ruleset.rules)
+        click.echo(
+            f"  guards {route.path} ({route.guard.codec.name}, {rules} rules, on failure {route.failure.value})",
+            err=True,
+        )
+    if service.plane.default is not None:
+        click.echo(f"  passes everything else to {service.plane.default.origin}", err=True)
+    click.echo(f"console: {service.console_url}", err=True)
+
+
+def _stop(message: str) -> None:
+    click.echo(f"guardproxy: {message}", err=True)
+    sys.exit(2)

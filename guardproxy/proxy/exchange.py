@@ -1,0 +1,435 @@
+"""One guarded exchange, from a collected request to its reply: the eleven steps of the design.
+
+Decides what a client gets when the guard allows, replaces, holds, rejects or fails. What is true of the rows is left to
+`guard`, bytes and sockets to `wire`. Everything but the durable write of a hold is a synchronous callback.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final
+
+import numpy as np
+import structlog
+
+from guardproxy.codecs import decompress
+from guardproxy.decision import Decision, FailureMode, Outcome, Reason, RequestFacts
+from guardproxy.errors import DecodeError, GuardproxyError
+from guardproxy.guard import Screening, screen_request, screen_response
+from guardproxy.guard.screen import Screened
+from guardproxy.message import Message
+from guardproxy.proxy.headers import OURS, STALE_AFTER_PATCH, decision_headers, unguarded_headers
+from guardproxy.proxy.holding import Keeper
+from guardproxy.proxy.journal import Entry
+from guardproxy.proxy.route import Route
+from guardproxy.stats import Sample
+from guardproxy.table import Table
+from guardproxy.wire import Exchange, Header, Reply, ResponseHead, UpstreamFailure, UpstreamResponse
+
+log = structlog.get_logger("guardproxy.proxy")
+
+MAX_RATIO: Final = 100
+RETRY_AFTER_S: Final = 5
+HELD_RETRY_AFTER_S: Final = 30
+
+_EDITED: Final = OURS | {b"accept-encoding", b"range", b"if-range"}
+"""Request lines that a guarded call changes: ours are removed, a coding we cannot read is not asked for, and a part of a
+response cannot be screened."""
+
+_READABLE_CODINGS: Final = frozenset({b"gzip", b"deflate", b"identity"})
+_NO_VERDICTS: Final = np.zeros((0, 0), dtype=np.uint8)
+
+
+class GuardedExchange:
+    """The state of one exchange on a guarded route."""
+
+    __slots__ = ("_began", "_exchange", "_guard_s", "_keeper", "_reason", "_route", "_screening", "at", "id")
+
+    def __init__(self, route: Route, exchange: Exchange, keeper: Keeper) -> None:
+        self._route = route
+        self._exchange = exchange
+        self._keeper = keeper
+        self._screening: Screening | None = None
+        self._reason: Reason | None = None
+        self._guard_s = 0.0
+        self.at = route.clock()
+        self.id = route.ids.make("dec", self.at)
+
+    def start(self) -> None:
+        """Screen the request, then call the upstream or answer in its place."""
+        began = time.perf_counter()
+        head = self._exchange.head
+        try:
+            body = _plain(self._exchange.body, head.get(b"content-encoding"), self._route.max_body)
+            content_type = head.get(b"content-type")
+            message = Message(body, None if content_type is None else content_type.decode("latin-1"))
+            screening = screen_request(self._route.guard, message, facts_at(self.at), self._route.history)
+        except DecodeError as error:
+            self._undecided(Reason(error.reason), str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
+            self._fault(error)
+            return
+        self._screening = screening
+        self._guard_s = time.perf_counter() - began
+        if screening.refusal is not None:
+            self._reject(screening.refusal, None, 0.0)
+            return
+        self._call()
+
+    # ---------------------------------------------------------------- the upstream
+
+    def _call(self) -> None:
+        self._exchange.call(
+            self._route.upstream,
+            headers=_request_lines(self._exchange),
+            collect=self._collect,
+            received=self._received,
+            failed=self._failed,
+            overflow=self._overflow,
+            streamed=self._streamed,
+            timeout_s=self._route.timeout_s,
+            drop_response=OURS,
+        )
+
+    def _collect(self, head: ResponseHead) -> int | None:
+        """Say how much of the response to read: all of a prediction, nothing of what is not one."""
+        if not 200 <= head.status < 300:
+            self._route.upstream_errors += 1
+            return None
+        if self._reason is not None:
+            return None
+        if _is_stream(head.get(b"content-type")):
+            return self._pass_or_refuse(Reason.STREAMED)
+        if head.bodiless:
+            return self._pass_or_refuse(Reason.OPAQUE)
+        return self._route.max_body
+
+    def _pass_or_refuse(self, reason: Reason) -> int | None:
+        """Stream what cannot be screened, or (closed) read nothing of it so that `overflow` refuses it."""
+        self._reason = reason
+        return None if self._route.failure is FailureMode.OPEN else -1
+
+    def _streamed(self, head: ResponseHead) -> tuple[Header, ...]:
+        if self._reason is not None:
+            self._count_unguarded(self._reason, head.status)
+        if self._reason is None or not 200 <= head.status < 300:
+            # An upstream's own error passes as it is, without an outcome.
+            return ((b"Guardproxy-Decision", self.id.encode()), self._route.ruleset_line)
+        return tuple(unguarded_headers(self.id, self._reason, self._route.ruleset_line))
+
+    def _overflow(self, head: ResponseHead) -> tuple[Header, ...] | Reply:
+        self._reason = self._reason or Reason.OVERSIZE
+        if self._route.failure is FailureMode.OPEN:
+            return self._streamed(head)
+        return self._closed_reply(self._reason, "the response cannot be checked")
+
+    def _failed(self, failure: UpstreamFailure) -> None:
+        if self._exchange.gone:
+            return
+        sentence = (
+            "the model server did not answer in time"
+            if failure.status == 504
+            else "the model server cannot be reached"
+        )
+        log.warning(
+            "upstream.failed",
+            route=self._route.path,
+            decision=self.id,
+            kind=failure.kind,
+            detail=failure.detail,
+        )
+        self._exchange.reply(
+            self._own_reply(failure.status, sentence, [(b"Guardproxy-Decision", self.id.encode())])
+        )
+
+    def _received(self, response: UpstreamResponse) -> None:
+        began = time.perf_counter()
+        head = response.head
+        screening = self._screening
+        if screening is None:
+            raise RuntimeError("a response was collected for a request that was not screened")
+        try:
+            if head.until_close:
+                raise DecodeError("the end of the response cannot be told from a cut")  # noqa: TRY301
+            coding = head.get(b"content-encoding")
+            message = Message(_plain(response.body, coding, self._route.max_body))
+            screened = screen_response(self._route.guard, screening, message)
+            decision = screened.decision
+            body = response.body
+            if decision.patch and not (decision.rejected or decision.withheld):
+                body = self._route.guard.codec.splice(message, screening.table.rows, decision.patch)
+        except DecodeError as error:
+            self._unscreened(response, Reason(error.reason), str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
+            self._report(error)
+            self._unscreened(response, Reason.FAULT, "the guard failed")
+            return
+        self._guard_s += time.perf_counter() - began
+        if decision.rejected or decision.withheld or decision.held:
+            self._settle(screened, response, body)
+        else:
+            self._serve(screened, response, body, ())
+
+    # ---------------------------------------------------------------- answers
+
+    def _serve(
+        self, screened: Screened, response: UpstreamResponse, body: bytes, holds: tuple[str, ...]
+    ) -> None:
+        decision, head = screened.decision, response.head
+        lines = _response_lines(head, patched=body is not response.body)
+        lines += decision_headers(
+            self.id, decision, self._route.ruleset_line, self._guard_s, response.seconds, holds
+        )
+        self._exchange.reply(Reply(head.status, lines, body, head.reason))
+        self._finish(decision, screened.predictions, head.status, response.seconds, holds)
+
+    def _settle(self, screened: Screened, response: UpstreamResponse, body: bytes) -> None:
+        """Answer for a decision that refuses or holds rows. A hold is stored before anything is said of it."""
+        decision = screened.decision
+        if decision.rejected:
+            # A rejected exchange gives no answer, so nothing of it is held either.
+            self._reject(decision, screened.predictions, response.seconds)
+        elif decision.held:
+            self._keeper.keep(
+                self.id,
+                self._route,
+                decision,
+                self.at,
+                lambda ids, error: self._kept(screened, response, body, ids, error),
+            )
+        else:
+            self._withhold(screened, response, ())
+
+    def _kept(
+        self,
+        screened: Screened,
+        response: UpstreamResponse,
+        body: bytes,
+        ids: tuple[str, ...],
+        error: GuardproxyError | None,
+    ) -> None:
+        decision = screened.decision
+        if error is not None:
+            log.error("hold.not_stored", route=self._route.path, decision=self.id, error=str(error))
+            self._not_stored(screened, response, body)
+        elif decision.withheld:
+            self._withhold(screened, response, ids)
+        else:
+            self._serve(screened, response, body, ids)
+
+    def _not_stored(self, screened: Screened, response: UpstreamResponse, body: bytes) -> None:
+        """Nothing may be called held that is not stored: open serves the provisional answer, closed refuses."""
+        decision = screened.decision
+        if self._route.failure is FailureMode.CLOSED or decision.withheld:
+            self._refuse_closed(decision, "the hold could not be stored", response.seconds)
+            return
+        outcomes = decision.outcomes.copy()
+        patched = {replacement.row for replacement in decision.patch}
+        for held in decision.held:
+            outcomes[held.row] = Outcome.REPLACED if held.row in patched else Outcome.UNGUARDED
+        changed = _changed(decision, outcomes, Reason.FAULT)
+        self._serve(Screened(changed, screened.predictions), response, body, ())
+
+    def _withhold(self, screened: Screened, response: UpstreamResponse, ids: tuple[str, ...]) -> None:
+        decision = screened.decision
+        rows = ", ".join(str(row) for row in decision.withheld[:50])
+        text = f"row {rows} is held for review" if decision.held else f"no safe answer for row {rows}"
+        lines = decision_headers(
+            self.id, decision, self._route.ruleset_line, self._guard_s, response.seconds, ids
+        )
+        lines.append((b"Retry-After", b"%d" % HELD_RETRY_AFTER_S))
+        self._exchange.reply(self._own_reply(503, text, lines))
+        self._finish(decision, screened.predictions, 503, response.seconds, ids)
+
+    def _reject(self, decision: Decision, predictions: Table | None, upstream_s: float) -> None:
+        sentences = [
+            f"row {f.row}: {f.message}"
+            for f in decision.findings
+            if f.acts and f.row in set(decision.rejected)
+        ]
+        text = "; ".join(dict.fromkeys(sentences[:10])) or "rejected"
+        status = self._route.reject_status
+        lines = decision_headers(self.id, decision, self._route.ruleset_line, self._guard_s, upstream_s)
+        self._exchange.reply(self._own_reply(status, text[:2_000], lines))
+        self._finish(decision, predictions, status, upstream_s, ())
+
+    def _refuse_closed(self, decision: Decision, text: str, upstream_s: float) -> None:
+        self._exchange.reply(self._closed_reply(Reason.FAULT, text))
+        outcomes = np.full(decision.rows, Outcome.REJECTED, dtype=np.uint8)
+        self._finish(_changed(decision, outcomes, Reason.FAULT), None, 503, upstream_s, ())
+
+    # ---------------------------------------------------------------- when the guard cannot decide
+
+    def _undecided(self, reason: Reason, text: str) -> None:
+        """The request cannot be screened: pass it unguarded, or refuse."""
+        self._reason = reason
+        if self._route.failure is FailureMode.OPEN:
+            self._call()
+        else:
+            self._count_unguarded(reason, 503, refused=True)
+            self._exchange.reply(self._closed_reply(reason, f"the request cannot be checked: {text}"))
+
+    def _unscreened(self, response: UpstreamResponse, reason: Reason, text: str) -> None:
+        """The response cannot be screened: serve the upstream's bytes as unguarded, or refuse."""
+        if self._route.failure is FailureMode.OPEN:
+            head = response.head
+            self._count_unguarded(reason, head.status)
+            lines = _response_lines(head, patched=False)
+            lines += unguarded_headers(self.id, reason, self._route.ruleset_line)
+            self._exchange.reply(Reply(head.status, lines, response.body, head.reason))
+        else:
+            self._count_unguarded(reason, 503, refused=True)
+            self._exchange.reply(self._closed_reply(reason, f"the response cannot be checked: {text}"))
+
+    def _fault(self, error: Exception) -> None:
+        self._report(error)
+        self._undecided(Reason.FAULT, "the guard failed")
+
+    def _report(self, error: Exception) -> None:
+        log.error(
+            "guard.failed",
+            route=self._route.path,
+            decision=self.id,
+            error=type(error).__name__,
+            exc_info=error,
+        )
+
+    def _closed_reply(self, reason: Reason, text: str) -> Reply:
+        lines = [
+            (b"Guardproxy-Decision", self.id.encode()),
+            (b"Guardproxy-Reason", reason.value.encode()),
+            self._route.ruleset_line,
+            (b"Retry-After", b"%d" % RETRY_AFTER_S),
+        ]
+        return self._own_reply(503, text, lines)
+
+    def _own_reply(self, status: int, text: str, lines: list[Header]) -> Reply:
+        content_type, body = self._route.guard.codec.error(status, text)
+        return Reply(status, [(b"Content-Type", content_type), *lines], body, _phrase(status))
+
+    # ---------------------------------------------------------------- afterwards
+
+    def _count_unguarded(self, reason: Reason, status: int, *, refused: bool = False) -> None:
+        rows = 0 if self._screening is None else self._screening.table.rows
+        entry = unguarded_entry(
+            self._route, self.id, self.at, reason, rows=rows, status=status, refused=refused
+        )
+        self._route.journal.add(entry)
+
+    def _finish(
+        self,
+        decision: Decision,
+        predictions: Table | None,
+        status: int,
+        upstream_s: float,
+        holds: tuple[str, ...],
+    ) -> None:
+        table = None if self._screening is None else self._screening.table
+        if table is not None and predictions is not None:
+            self._route.history.remember(table, predictions, decision)
+        sample = Sample(self.at, decision, table, predictions)
+        self._route.journal.add(
+            Entry(self.id, self._route.path, sample, status, self._guard_s, upstream_s, holds)
+        )
+
+
+def unguarded_entry(
+    route: Route,
+    decision_id: str,
+    at: float,
+    reason: Reason,
+    *,
+    rows: int = 0,
+    status: int = 0,
+    refused: bool = False,
+) -> Entry:
+    """Return the journal's entry for an exchange that was not judged; `rows` is 0 where they are not known."""
+    outcomes = np.full(rows, Outcome.REJECTED if refused else Outcome.UNGUARDED, dtype=np.uint8)
+    guard = route.guard
+    decision = Decision(
+        guard.model, guard.ruleset.fingerprint, rows, outcomes, (), _NO_VERDICTS, reason=reason
+    )
+    return Entry(decision_id, route.path, Sample(at, decision, None, None), status, 0.0, 0.0)
+
+
+def facts_at(at: float) -> RequestFacts:
+    """Return what rules may know of a request that arrived at `at` (Unix seconds), in UTC."""
+    hour, weekday, date = _calendar(int(at // 3600))
+    return RequestFacts(at, hour, weekday, date)
+
+
+@lru_cache(maxsize=64)
+def _calendar(hours: int) -> tuple[int, int, str]:
+    moment = datetime.fromtimestamp(hours * 3600, UTC)
+    return moment.hour, moment.weekday(), moment.date().isoformat()
+
+
+def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:
+    if coding is None:
+        return body
+    return decompress(body, coding.decode("latin-1"), max_bytes=limit, max_ratio=MAX_RATIO)
+
+
+def _is_stream(content_type: bytes | None) -> bool:
+    return content_type is not None and content_type.lower().startswith(b"text/event-stream")
+
+
+def _request_lines(exchange: Exchange) -> Sequence[Header] | None:
+    """Return the request's lines for the upstream, or None when they go as they are."""
+    head = exchange.head
+    if _EDITED.isdisjoint(head.names):
+        return None
+    lines: list[Header] = []
+    for name, line in zip(head.names, head.headers, strict=True):
+        if name == b"accept-encoding":
+            lines.append((line[0], _readable(line[1])))
+        elif name not in _EDITED:
+            lines.append(line)
+    return lines
+
+
+@lru_cache(maxsize=256)
+def _readable(accepted: bytes) -> bytes:
+    """Leave only the codings that the guard can undo."""
+    wanted = [part.strip() for part in accepted.split(b",")]
+    kept = [part for part in wanted if part.partition(b";")[0].strip().lower() in _READABLE_CODINGS]
+    return b", ".join(kept) or b"identity"
+
+
+def _response_lines(head: ResponseHead, *, patched: bool) -> list[Header]:
+    """Return the upstream's own lines, less those that only guardproxy may say, or that a patch makes false."""
+    drop = OURS
+    if patched:
+        drop = OURS | STALE_AFTER_PATCH | {b"content-encoding"}
+    if drop.isdisjoint(head.names) and not head.named:
+        return list(head.headers)
+    drop = drop | head.named
+    return [line for name, line in zip(head.names, head.headers, strict=True) if name not in drop]
+
+
+def _changed(
+    decision: Decision, outcomes: np.ndarray[tuple[int], np.dtype[np.uint8]], reason: Reason
+) -> Decision:
+    return Decision(
+        model=decision.model,
+        ruleset=decision.ruleset,
+        rows=decision.rows,
+        outcomes=outcomes,
+        rules=decision.rules,
+        verdicts=decision.verdicts,
+        findings=decision.findings,
+        findings_dropped=decision.findings_dropped,
+        patch=decision.patch,
+        reason=reason,
+    )
+
+
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""

@@ -1,0 +1,101 @@
+"""Keeping held rows: from a decision to stored holds, and what is said when they cannot be stored.
+
+Decides a hold's id and the bands a reviewer sees. The durable write is the only one that a reply waits for; it is not
+cancelled when the client hangs up, since the row may already be in somebody's queue.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from guardproxy.decision import Decision, HeldRow
+from guardproxy.errors import GuardproxyError, StoreError
+from guardproxy.holds import Band, Hold, hold_from
+from guardproxy.profile.model import Profile
+from guardproxy.proxy.route import Ids, Route
+from guardproxy.stores import HoldStore
+from guardproxy.table import Cell
+
+MAX_HELD_ROWS: Final = 1_000
+"""Rows that one exchange may put into the queue; a batch beyond it is refused as a whole, since nobody can review it."""
+MAX_BANDS: Final = 64
+
+Kept = Callable[[tuple[str, ...], GuardproxyError | None], None]
+
+
+class Keeper:
+    """Stores holds in tasks of its owner's group."""
+
+    def __init__(self, store: HoldStore, tasks: asyncio.TaskGroup, ids: Ids) -> None:
+        """Write to `store`; every task belongs to `tasks`."""
+        self.stored = 0
+        self.failed = 0
+        self._store = store
+        self._tasks = tasks
+        self._ids = ids
+
+    def keep(self, decision_id: str, route: Route, decision: Decision, at: float, then: Kept) -> None:
+        """Store the decision's held rows in one durable write, then call `then` with their ids or the error."""
+        if len(decision.held) > MAX_HELD_ROWS:
+            self.failed += 1
+            then(
+                (),
+                StoreError(
+                    f"{len(decision.held)} rows of one request asked to be held; at most {MAX_HELD_ROWS} are"
+                ),
+            )
+            return
+        holds = [
+            hold_from(
+                held,
+                id=self._ids.make("hld", at),
+                model=decision.model,
+                route=route.path,
+                decision_id=decision_id,
+                at=at,
+                bands=bands_of(held, route.guard.profile),
+            )
+            for held in decision.held
+        ]
+        self._tasks.create_task(self._write(holds, then), name=f"hold {decision_id}")
+
+    async def _write(self, holds: list[Hold], then: Kept) -> None:
+        try:
+            await self._store.add(holds)
+        except GuardproxyError as error:
+            self.failed += len(holds)
+            then((), error)
+            return
+        self.stored += len(holds)
+        then(tuple(hold.id for hold in holds), None)
+
+
+def bands_of(held: HeldRow, profile: Profile | None) -> tuple[Band, ...]:
+    """Return the learned range of every numeric field of a row beside its value, predictions first."""
+    if profile is None:
+        return ()
+    bands: list[Band] = []
+    for space, values in (("output.", held.original), ("", held.features)):
+        for name, cell in values.items():
+            if profile.stat(f"{space}{name}", "min") is not None and len(bands) < MAX_BANDS:
+                bands.append(_band(profile, f"{space}{name}", cell))
+    return tuple(bands)
+
+
+def _band(profile: Profile, name: str, cell: Cell) -> Band:
+    fields = (
+        profile.outputs
+        if name.startswith("output.") and name.removeprefix("output.") in profile.outputs
+        else profile.features
+    )
+    learned = fields[name.removeprefix("output.") if fields is profile.outputs else name]
+    value = float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) else None
+    return Band(
+        field=name,
+        value=value,
+        lo=learned.low,
+        hi=learned.high,
+        p1=profile.stat(name, "p1"),
+        p50=profile.stat(name, "p50"),
+        p99=profile.stat(name, "p99"),
+    )

@@ -1,0 +1,160 @@
+"""What happens after a reply: samples wait in a bounded queue and are counted once a second.
+
+Decides what is kept of a decision for those who ask about it by id, and what is dropped at the bound (the newest sample,
+counted). The reply never waits for any of this.
+"""
+
+from bisect import bisect_left
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from guardproxy.decision import Decision, Outcome
+from guardproxy.stats import ModelWindows, Sample
+from guardproxy.table import Table
+
+MAX_PENDING: Final = 20_000
+MAX_PENDING_ROWS: Final = 2_000_000
+MAX_RECENT: Final = 2_000
+
+BUCKETS_S: Final = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One screened exchange with what its reply said."""
+
+    id: str
+    route: str
+    sample: Sample
+    status: int
+    guard_s: float
+    upstream_s: float
+    holds: tuple[str, ...] = ()
+
+
+class Histogram:
+    """Durations in fixed buckets, as Prometheus counts them."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+
+class Journal:
+    """The queue of one model's screened exchanges, and what has been counted from it."""
+
+    def __init__(self, windows: ModelWindows) -> None:
+        """Count into `windows`."""
+        self.windows = windows
+        self.dropped = 0
+        self.guard_s = Histogram()
+        self.upstream_s = Histogram()
+        self._pending: deque[Entry] = deque()
+        self._pending_rows = 0
+        self._recent: OrderedDict[str, Entry] = OrderedDict()
+
+    def add(self, entry: Entry) -> None:
+        """Queue an entry; beyond the bounds it is dropped and counted."""
+        rows = entry.sample.decision.rows
+        if len(self._pending) >= MAX_PENDING or self._pending_rows + rows > MAX_PENDING_ROWS:
+            self.dropped += 1
+            return
+        self._pending.append(entry)
+        self._pending_rows += rows
+
+    def flush(self) -> int:
+        """Count everything that waits; return how many exchanges that were."""
+        if not self._pending:
+            return 0
+        entries, self._pending, self._pending_rows = list(self._pending), deque(), 0
+        self.windows.add([entry.sample for entry in entries])
+        for entry in entries:
+            self.guard_s.add(entry.guard_s)
+            self.upstream_s.add(entry.upstream_s)
+        for entry in entries[-MAX_RECENT:]:
+            self._recent[entry.id] = entry
+        while len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        return len(entries)
+
+    def find(self, decision_id: str) -> dict[str, Any] | None:
+        """Return a recent decision in words, or None when it is unknown or no longer kept."""
+        self.flush()
+        entry = self._recent.get(decision_id)
+        return None if entry is None else _as_json(entry)
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    decision = entry.sample.decision
+    return {
+        "id": entry.id,
+        "at": entry.sample.at,
+        "route": entry.route,
+        "model": decision.model,
+        "ruleset": decision.ruleset,
+        "status": entry.status,
+        "outcome": decision.outcome.name.lower(),
+        "reason": decision.reason.value if decision.reason is not None else None,
+        "rows": [_row(decision, entry.sample, row) for row in range(min(decision.rows, 20))],
+        "rows_total": decision.rows,
+        "findings": [
+            {
+                "rule": finding.rule,
+                "row": finding.row,
+                "verdict": finding.verdict.name.lower(),
+                "mode": finding.mode.value,
+                "action": finding.action.name.lower(),
+                "severity": finding.severity.name.lower(),
+                "message": finding.message,
+                "measured": {name: _plain(cell) for name, cell in finding.measured},
+                "bound": finding.bound,
+                "bound_source": finding.bound_source,
+                "acts": finding.acts,
+            }
+            for finding in decision.findings
+        ],
+        "findings_dropped": decision.findings_dropped,
+        "replaced": [
+            {
+                "row": patch.row,
+                "source": patch.source,
+                "values": {n: _plain(c) for n, c in patch.values.items()},
+            }
+            for patch in decision.patch[:200]
+        ],
+        "holds": list(entry.holds),
+        "guard_ms": entry.guard_s * 1000,
+        "upstream_ms": entry.upstream_s * 1000,
+    }
+
+
+def _row(decision: Decision, sample: Sample, row: int) -> dict[str, Any]:
+    return {
+        "row": row,
+        "outcome": Outcome(int(decision.outcomes[row])).name.lower(),
+        "features": _record(sample.features, row),
+        "predictions": _record(sample.predictions, row),
+    }
+
+
+def _record(table: Table | None, row: int) -> Mapping[str, Any] | None:
+    return (
+        None if table is None or row >= table.rows else {n: _plain(c) for n, c in table.record(row).items()}
+    )
+
+
+def _plain(cell: object) -> object:
+    # JSON has no infinities: they are told as text.
+    if isinstance(cell, float) and cell - cell != 0:
+        return str(cell)
+    return [_plain(part) for part in cell] if isinstance(cell, tuple) else cell

@@ -1,0 +1,129 @@
+"""The data plane: the application behind the wire.
+
+Decides for each request head whether it is guarded, passed through or refused. What happens on a guarded route is left to
+`exchange`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from guardproxy.decision import FailureMode, Reason
+from guardproxy.proxy.exchange import GuardedExchange, unguarded_entry
+from guardproxy.proxy.headers import OURS, unguarded_headers
+from guardproxy.proxy.holding import Keeper
+from guardproxy.proxy.journal import Journal
+from guardproxy.proxy.route import Route
+from guardproxy.proxy.routes import Ambiguous, RouteTable
+from guardproxy.wire import (
+    Collect,
+    Exchange,
+    Forward,
+    Plan,
+    Pool,
+    Reply,
+    RequestHead,
+    Transfer,
+    UpstreamFailure,
+    default_refusal,
+)
+
+log = structlog.get_logger("guardproxy.proxy")
+
+_OPEN_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+class DataPlane:
+    """Implements `wire.Application` over a route table."""
+
+    def __init__(self, routes: list[Route], default: Pool | None, keeper: Keeper) -> None:
+        """Guard `routes`; what none of them matches passes to `default`."""
+        self.routes = routes
+        self.default = default
+        self.passed = 0
+        self.ambiguous = 0
+        self.faults = 0
+        self.draining = False
+        self.transfers: dict[str, int] = {}
+        self._keeper = keeper
+        self._table: RouteTable[Route] = RouteTable([(route.path, route) for route in routes])
+        self._collects = {id(route): self._collect(route) for route in routes}
+        self._forwards: dict[int, Forward] = {}
+
+    @property
+    def journals(self) -> Mapping[str, Journal]:
+        """The journal of each model."""
+        return {route.model: route.journal for route in self.routes}
+
+    def plan(self, head: RequestHead, peer: str) -> Plan:  # noqa: ARG002 - the wire's contract
+        """Decide about one request."""
+        route = self._table.match(head.target) if self.routes else None
+        if route is None:
+            return self._pass()
+        if isinstance(route, Ambiguous):
+            self.ambiguous += 1
+            return default_refusal(
+                400, "this path could be read as a guarded one; write it as the route does"
+            )
+        if head.method in route.methods:
+            if head.upgrade is not None:
+                return default_refusal(400, "an upgrade cannot be guarded")
+            return self._collects[id(route)]
+        if head.method in _OPEN_METHODS:
+            route.passed += 1
+            return self._forward(route.upstream)
+        return default_refusal(405, "this method is not guarded on this route")
+
+    def refusal(self, status: int, detail: str) -> Reply:
+        """Answer for the wire when it refuses a request itself."""
+        return default_refusal(status, detail)
+
+    def fault(self, exc: Exception) -> None:
+        """Report an exception of ours that reached the wire."""
+        self.faults += 1
+        log.error("exchange.failed", error=type(exc).__name__, exc_info=exc)
+
+    def _pass(self) -> Plan:
+        if self.default is None:
+            return default_refusal(404, "no route matches this path, and there is no upstream for the rest")
+        self.passed += 1
+        return self._forward(self.default)
+
+    def _forward(self, pool: Pool) -> Forward:
+        forward = self._forwards.get(id(pool))
+        if forward is None:
+            forward = Forward(pool, OURS, OURS, failed=_unreachable, done=self._done)
+            self._forwards[id(pool)] = forward
+        return forward
+
+    def _done(self, transfer: Transfer) -> None:
+        # Classes of status, not statuses: what an upstream may invent must not make series.
+        kind = "aborted" if transfer.aborted else f"{transfer.status // 100}xx"
+        self.transfers[kind] = self.transfers.get(kind, 0) + 1
+
+    def _collect(self, route: Route) -> Collect:
+        def start(exchange: Exchange) -> None:
+            GuardedExchange(route, exchange, self._keeper).start()
+
+        return Collect(route.max_body, start, self._oversize(route))
+
+    def _oversize(self, route: Route) -> Callable[[RequestHead], Forward | Reply]:
+        def overflow(head: RequestHead) -> Forward | Reply:  # noqa: ARG001 - the wire's contract
+            at = route.clock()
+            decision_id = route.ids.make("dec", at)
+            route.journal.add(unguarded_entry(route, decision_id, at, Reason.OVERSIZE))
+            lines = unguarded_headers(decision_id, Reason.OVERSIZE, route.ruleset_line)
+            if route.failure is FailureMode.OPEN:
+                return Forward(route.upstream, OURS, OURS, tuple(lines), _unreachable, self._done)
+            content_type, body = route.guard.codec.error(
+                413, f"the request is larger than {route.max_body} bytes"
+            )
+            return Reply(413, [(b"Content-Type", content_type), lines[0], *lines[2:]], body, close=True)
+
+        return overflow
+
+
+def _unreachable(failure: UpstreamFailure) -> Reply:
+    sentence = "did not answer in time" if failure.status == 504 else "cannot be reached"
+    return default_refusal(failure.status, f"the upstream {sentence}")
