@@ -6,6 +6,7 @@ RUN python -m venv /opt/guardproxy \
  && /opt/guardproxy/bin/pip install --no-cache-dir --require-hashes --no-deps -r core.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY guardproxy ./guardproxy
+COPY rules ./rules
 RUN /opt/guardproxy/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
  && /opt/guardproxy/bin/pip uninstall -y hatchling editables pip
 

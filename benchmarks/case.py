@@ -1,0 +1,96 @@
+"""The case that all benchmarks share: a model with 20 features, a learned profile, 10 rules."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from guardproxy.codecs import CodecOptions, make_codec
+from guardproxy.guard import Guard
+from guardproxy.profile.columns import NumberColumn
+from guardproxy.profile.learn import Learner
+from guardproxy.profile.model import Profile, Provenance
+from guardproxy.rules import load_rulesets
+
+FEATURES: Final = tuple(f"x{i}" for i in range(20))
+RULES: Final = """\
+guardproxy: 1
+model: bench
+rules:
+  - {id: not-negative, range: {field: output.demand, min: 0}}
+  - {id: plausible, require: "output.demand <= 3 * max(profile.output.demand.p99, features.x0)"}
+  - {id: ordered, order: [output.p10, output.demand, output.p90]}
+  - {id: x0-range, range: {field: features.x0, min: -50, max: 50}, action: reject}
+  - {id: x1-x2, require: features.x1 + features.x2 < 100}
+  - {id: ratio, forbid: features.x3 / (features.x4 + 100) > 5}
+  - {id: when-large, when: features.x5 > 2, require: output.demand > 0}
+  - {id: either, require: (features.x6 > -40 or features.x7 > -40) and features.x8 < 60}
+  - {id: spread, require: output.p90 - output.p10 < 500}
+  - {id: inside, profile: {fields: features.*}, action: warn}
+"""
+
+
+def learned(rows: int = 20_000, seed: int = 7) -> Profile:
+    """Learn a profile from `rows` rows of standard normal features and a positive target."""
+    generator = np.random.default_rng(seed)
+    learner = Learner("bench", target=("demand",), rng=np.random.default_rng(seed + 1))
+    for _ in range(rows // 5_000):
+        batch = {name: NumberColumn(generator.normal(size=5_000)) for name in FEATURES}
+        batch["demand"] = NumberColumn(generator.gamma(5.0, 20.0, size=5_000))
+        learner.update(batch)
+    return learner.finish(Provenance())
+
+
+def guard(protocol: str, profile: Profile, *, rules: str = RULES) -> Guard:
+    """Compile the case's guard for a protocol."""
+    outputs = {"bench": ("demand", "p10", "p90")} if protocol == "open-inference" else {"bench": ("demand",)}
+    text = rules if protocol == "open-inference" else _single_output(rules)
+    rulesets, problems = load_rulesets(
+        {"bench.guard.yaml": text}, profiles={"bench": profile}, outputs=outputs
+    )
+    if any(problem.severity == "error" for problem in problems):
+        raise SystemExit("\n".join(f"{p.code} {p.line}:{p.column} {p.message}" for p in problems))
+    options = CodecOptions(profile_order=FEATURES, outputs=outputs["bench"])
+    return Guard("bench", make_codec(protocol, options), rulesets["bench"], profile)
+
+
+def rows(count: int, seed: int = 11) -> list[list[float]]:
+    """Return clean rows, inside everything that was learned."""
+    return np.random.default_rng(seed).normal(size=(count, len(FEATURES))).clip(-2.5, 2.5).round(6).tolist()
+
+
+def open_inference(count: int) -> tuple[bytes, bytes]:
+    """Return a request with one tensor per column, and its response."""
+    data = np.array(rows(count))
+    inputs = [
+        {"name": name, "shape": [count, 1], "datatype": "FP64", "data": data[:, i].tolist()}
+        for i, name in enumerate(FEATURES)
+    ]
+    predicted = {"demand": 100.25, "p10": 80.5, "p90": 131.75}
+    outputs = [
+        {"name": name, "shape": [count, 1], "datatype": "FP64", "data": [value + i % 7 for i in range(count)]}
+        for name, value in predicted.items()
+    ]
+    request = json.dumps({"id": "bench-1", "inputs": inputs}).encode()
+    return request, json.dumps({"model_name": "bench", "outputs": outputs}, separators=(",", ":")).encode()
+
+
+def mlflow(count: int) -> tuple[bytes, bytes]:
+    """Return a dataframe_split request and its response."""
+    request = json.dumps({"dataframe_split": {"columns": list(FEATURES), "data": rows(count)}}).encode()
+    return request, json.dumps({"predictions": [100.25 + i % 7 for i in range(count)]}).encode()
+
+
+def write_files(folder: Path, profile_text: str) -> None:
+    """Write the case's rule file and profile."""
+    (folder / "rules").mkdir()
+    (folder / "rules" / "bench.guard.yaml").write_text(RULES)
+    (folder / "bench.profile.yaml").write_text(profile_text)
+
+
+def _single_output(rules: str) -> str:
+    """Swap the two rules on p10 and p90 for two on the only output."""
+    return rules.replace(
+        "order: [output.p10, output.demand, output.p90]", "require: output.demand >= -1"
+    ).replace("output.p90 - output.p10 < 500", "output.demand * 2 < 5000")

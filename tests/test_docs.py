@@ -1,0 +1,150 @@
+"""What is documented is run, and what is public is documented."""
+
+import csv
+import random
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from guardproxy.cli import _COMMANDS
+from guardproxy.config import KEYS, ROUTE_KEYS
+from guardproxy.decision import Action, Mode, Outcome, Reason, Severity, Verdict
+from guardproxy.rules import load_rulesets
+from guardproxy.rules.checks import CHECK_KEYS
+from guardproxy.rules.language.functions import FUNCTIONS
+from guardproxy.rules.reader import RULE_KEYS
+from tests.shared import ROOT
+
+README = (ROOT / "README.md").read_text()
+RULES = (ROOT / "docs" / "rules.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language, in order."""
+    parts = re.split(r"^```(.*)\n", text, flags=re.MULTILINE)
+    return [parts[i + 1] for i in range(1, len(parts) - 1, 4) if parts[i] == language]
+
+
+def test_the_readmes_walk_works_as_written(tmp_path: Path) -> None:
+    """Learn, show, check, test and check the configuration, with the README's own files and commands."""
+    generator = random.Random(3)
+    with (tmp_path / "training.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["store_id", "last_week", "promo_depth", "demand"])
+        for _ in range(3_000):
+            base = generator.gammavariate(6, 20)
+            writer.writerow(
+                [f"s{generator.randrange(20)}", round(base, 1), generator.random(), round(base * 1.1, 1)]
+            )
+    (tmp_path / "rules").mkdir()
+    rule_file, config = blocks(README, "yaml")
+    (tmp_path / "rules" / "demand.guard.yaml").write_text(rule_file)
+    (tmp_path / "guardproxy.yaml").write_text(config)
+    commands = [
+        line
+        for block in blocks(README, "sh")
+        for line in block.splitlines()
+        if line.startswith("guardproxy ")
+    ]
+    ran = [line for line in commands if line.split()[1] in {"learn", "profile", "rules", "config"}]
+    assert len(ran) == 5
+    for line in ran:
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(line)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_readmes_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    wanted = {word for block in blocks(README, "sh") for word in re.findall(r"make (\w+)", block)}
+    assert wanted >= {"demo", "test"}
+    assert all(f"\n{target}:" in makefile for target in wanted)
+
+
+def test_the_error_that_the_readme_shows_is_the_error_that_is_printed(tmp_path: Path) -> None:
+    (shown,) = (block for block in blocks(README, "") if block.startswith("error["))
+    rule_file = blocks(README, "yaml")[0]
+    lines = rule_file.splitlines()
+    lines[10] = "    require: output.demnd <= 3 * profile.output.demand.p99"
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "demand.guard.yaml").write_text("\n".join(lines) + "\n")
+    (tmp_path / "guardproxy.yaml").write_text(
+        "upstream: http://127.0.0.1:9\nrules: rules/\nroutes: [{path: /a, model: demand-forecast, on_failure: open, outputs: [demand]}]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "guardproxy", "config", "check"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert shown.strip() in done.stderr
+
+
+@pytest.mark.parametrize("text", blocks(RULES, "yaml"))
+def test_the_yaml_of_the_rules_page_is_valid(text: str) -> None:
+    if text.startswith("tests:"):
+        text = (
+            "guardproxy: 1\nmodel: m\nowner: o\nrules:\n  - {id: not-negative, range: {field: output.demand, min: 0}, action: clamp}\n"
+            + text
+        )
+    _, problems = load_rulesets(
+        {"a.guard.yaml": text}, outputs={"m": ("demand",), "demand-forecast": ("demand",)}
+    )
+    assert not [p for p in problems if p.severity == "error"], problems
+
+
+def test_every_key_word_and_function_of_rules_is_documented() -> None:
+    words = [*RULE_KEYS, *CHECK_KEYS, *FUNCTIONS]
+    words += [m.name.lower() for m in (*Action, *Severity, *Verdict)] + [m.value for m in Mode]
+    words += [m.name.lower() for m in Outcome if m is not Outcome.UNGUARDED]
+    assert [
+        word
+        for word in words
+        if f"`{word}`" not in RULES and f"`{word}(" not in RULES and f"`{word}:" not in RULES
+    ] == []
+
+
+def test_every_key_reason_and_metric_is_documented() -> None:
+    source = (ROOT / "guardproxy" / "proxy" / "metrics.py").read_text()
+    metrics = re.findall(r'_(counter|gauge|histogram)\(\s*"([a-z_]+)"', source)
+    assert len(metrics) > 15
+    words = [*KEYS, *ROUTE_KEYS, *(reason.value for reason in Reason)]
+    words += [f"guardproxy_{name}{'_total' if kind == 'counter' else ''}" for kind, name in metrics]
+    assert [word for word in words if f"`{word}`" not in OPERATIONS] == []
+
+
+def test_every_command_says_what_it_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "guardproxy", "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    for name, (_, _, text) in _COMMANDS.items():
+        assert name in done.stdout
+        assert text in done.stdout
+
+
+def test_usage_mistakes_exit_with_2_and_say_so() -> None:
+    for arguments in (["nonsense"], ["serve", "--config", "missing.yaml"], ["learn"], ["explain", "E999"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "guardproxy", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2, arguments
+        assert done.stderr
+        assert "Traceback" not in done.stderr
