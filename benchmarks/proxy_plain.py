@@ -1,7 +1,8 @@
 """CPU per proxied request of the wire, as a ratio to nginx's proxy_pass in the same run.
 
-    python benchmarks/proxy_plain.py [--seconds 4] [--connections 32] [--guarded] [--profile FILE]
+    python benchmarks/proxy_plain.py [--seconds 4] [--connections 32] [--heads same|lengths|ids] [--guarded] [--profile FILE]
 
+`--heads ids` gives every request a header of its own, so that no head comes twice (see guardproxy/wire/repeat.py).
 An nginx that answers at once is the upstream of both. wrk posts 1.6 KB over keep-alive connections. CPU is the
 proxy process's own user and system time, read from /proc. Needs nginx and wrk.
 """
@@ -47,6 +48,24 @@ wrk.headers["Accept"] = "*/*"
 wrk.headers["User-Agent"] = "bench/1"
 wrk.body = '{"instances":[' .. string.rep("1.25,", 316) .. '0]}'
 """
+KINDS = {
+    "same": "",
+    "lengths": """
+local made, n = {}, 0
+init = function() for i = 1, 50 do made[i] = wrk.format(nil, nil, nil, wrk.body .. string.rep(" ", i)) end end
+request = function() n = n % 50 + 1; return made[n] end
+""",
+    "ids": """
+local made, n = {}, 0
+init = function()
+  for i = 1, 997 do
+    wrk.headers["X-Request-Id"] = string.format("%08x", i * 7919)
+    made[i] = wrk.format(nil, nil, nil, wrk.body)
+  end
+end
+request = function() n = n % 997 + 1; return made[n] end
+""",
+}
 
 
 def free_port() -> int:
@@ -143,6 +162,7 @@ def main() -> None:
     parser.add_argument(
         "--guarded", action="store_true", help="collect both bodies and reply, in place of streaming"
     )
+    parser.add_argument("--heads", choices=sorted(KINDS), default="same", help="what differs from request to request")
     parser.add_argument("--profile", help="write a cProfile of the proxy to this file")
     parser.add_argument("--serve", nargs=2, type=int, metavar=("PORT", "UPSTREAM"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -156,7 +176,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         script = folder / "post.lua"
-        script.write_text(WRK)
+        script.write_text(WRK + KINDS[args.heads])
         upstream, proxy, ours = free_port(), free_port(), free_port()
         try:
             answer = f"default_type application/json; return 200 '{ANSWER}';"

@@ -5,6 +5,7 @@ connections end after their response, then the queues are flushed and the store 
 """
 
 import asyncio
+import itertools
 import secrets
 import signal
 import time
@@ -39,6 +40,7 @@ log = structlog.get_logger("guardproxy.service")
 FLUSH_S: Final = 1.0
 LAG_BUDGET_S: Final = 5.0
 KEPT_S: Final = 90 * 86_400.0
+PURGE_EVERY: Final = 600
 
 
 @dataclass(slots=True)
@@ -334,12 +336,13 @@ async def _flush(service: Service) -> None:
 
 
 async def _sweep(service: Service) -> None:
-    """Expire and commit what is due, once a second."""
-    while True:
+    """Expire and commit what is due, once a second; now and then delete what was decided long ago."""
+    for second in itertools.count():
         try:
             for hold in await sweep(service.store, service.clock(), service.config.undo_s):
                 log.info("hold.settled", hold=hold.id, state=hold.state.value, by=hold.by)
-            await service.store.purge(service.clock() - KEPT_S)
+            if second % PURGE_EVERY == 0:
+                await service.store.purge(service.clock() - KEPT_S)
             counts = await service.store.counts()
             service.open_holds = counts.get(State.OPEN, 0)
             status = service.store.status()

@@ -539,5 +539,13 @@ def _width(raw: str, at: int) -> int:
     if raw[at : at + 2] == "''" and raw[:1] == "'":
         return 2
     if raw[at : at + 1] == "\n":
-        return len(raw[at:]) - len(raw[at:].lstrip())
+        blank = len(raw[at:]) - len(raw[at:].lstrip())
+        # In a literal block only the block's own indentation is left out of the value.
+        return min(blank, 1 + _indentation(raw)) if raw[:1] == "|" else blank
     return 1
+
+
+def _indentation(raw: str) -> int:
+    """Return how deep a block's first line that is not blank stands."""
+    first = next((line for line in raw.split("\n")[1:] if line.strip()), "")
+    return len(first) - len(first.lstrip(" "))

@@ -16,7 +16,6 @@ from guardproxy.admin.openapi import document
 from guardproxy.admin.problems import JSON, ProblemError, json_response
 from guardproxy.admin.services import AdminServices
 from guardproxy.admin.text import rfc3339
-from guardproxy.admin.tokens import Role
 from guardproxy.admin.views import entry_json, hold_json, hold_summary
 from guardproxy.holds import Hold, State
 from guardproxy.stores import MAX_LIMIT, HoldFilter, Order
@@ -86,8 +85,9 @@ class Api:
         )
 
     async def _get_hold(self, request: web.Request, principal: Principal | None) -> web.Response:
+        person = _person(principal)
         hold = await self._services.store.get(request.match_info["id"])
-        return json_response(hold_json(hold, _role(principal)), headers=_etag(hold))
+        return json_response(hold_json(hold, person.role, person.name), headers=_etag(hold))
 
     async def _list_events(self, request: web.Request, _principal: Principal | None) -> web.Response:
         entries = await self._services.store.events(request.match_info["id"])
@@ -196,10 +196,6 @@ def _settled(hold: Hold) -> web.Response:
 
 def _etag(hold: Hold) -> dict[str, str]:
     return {"ETag": f'"{hold.rev}"'}
-
-
-def _role(principal: Principal | None) -> Role:
-    return principal.role if principal else Role.VIEWER
 
 
 def _person(principal: Principal | None) -> Principal:

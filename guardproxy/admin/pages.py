@@ -4,23 +4,20 @@ Decides what each page shows and where a form leads. What may be seen is left to
 templates; everything a model or a client said is escaped by them.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from guardproxy.admin import text
 from guardproxy.admin.access import Gate, Principal, cookie_name
 from guardproxy.admin.api import Handler, filter_of
 from guardproxy.admin.deciding import Wish, cells_from_form, decide, undo
-from guardproxy.admin.numberline import WIDTH
 from guardproxy.admin.problems import ProblemError
+from guardproxy.admin.rendering import TYPES, environment, rule_view, static_files, window_view
 from guardproxy.admin.services import AdminServices
 from guardproxy.admin.sessions import LIFETIME_S
 from guardproxy.admin.tokens import Role, Token
@@ -45,7 +42,6 @@ _VIEWS: Final[Mapping[str, tuple[tuple[State, ...], Order]]] = {
 }
 _PAGE_SIZE: Final = 50
 _FEATURES_SHOWN: Final = 12
-_TYPES: Final = {"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,8 @@ class Pages:
     def __init__(self, services: AdminServices, gate: Gate) -> None:
         self._services = services
         self._gate = gate
-        self._static = _static_files()
-        self._templates = _environment(self._static)
+        self._static = static_files()
+        self._templates = environment(self._static)
         self.handlers: Mapping[str, Handler] = {
             "page_queue": self._queue,
             "page_hold": self._hold,
@@ -204,13 +200,13 @@ class Pages:
     async def _show(
         self, principal: Principal | None, hold: Hold, draft: Draft, status: int = 200
     ) -> web.Response:
-        role = principal.role if principal else Role.VIEWER
+        person = _person(principal)
         features = features_of(hold)
         first = sum(1 for each in features if each.named or (each.line and each.line.outside))
         shown = max(first, _FEATURES_SHOWN)
         fallback, source = hold.fallback
         proposed = fallback or hold.original
-        actions = actions_of(hold, role)
+        actions = actions_of(hold, person.role, person.name)
         whys = whys_of(hold)
         drawn = {line.field.rpartition(".")[2] for why in whys for line in why.lines}
         lines = [line for line in output_lines(hold) if line.field.rpartition(".")[2] not in drawn]
@@ -231,9 +227,8 @@ class Pages:
             final_words=final_words(hold),
             entries=await self._services.store.events(hold.id),
             actions=actions,
-            mine=principal is not None and hold.by == principal.name,
             reasons=REASONS,
-            may_force=role >= Role.OPERATOR,
+            may_force=person.may(Role.OPERATOR),
             prefill={
                 name: draft.fields.get(name, text.exact(proposed.get(name, original)))
                 for name, original in hold.original.items()
@@ -246,7 +241,7 @@ class Pages:
             "rules.html",
             principal,
             strip=await self._strip(),
-            rules=[_rule(rule) for rule in self._services.rules()],
+            rules=[rule_view(rule) for rule in self._services.rules()],
         )
 
     async def _windows(self, _request: web.Request, principal: Principal | None) -> web.StreamResponse:
@@ -255,7 +250,7 @@ class Pages:
             "windows.html",
             principal,
             strip=await self._strip(),
-            models=[_window(model) for model in windows.get("models", ())],
+            models=[window_view(model) for model in windows.get("models", ())],
             facts={key: value for key, value in windows.items() if not isinstance(value, (list, dict))},
             overview=self._services.overview(),
         )
@@ -283,7 +278,7 @@ class Pages:
         return web.Response(
             body=self._static[name],
             headers={
-                "Content-Type": _TYPES[name.rpartition(".")[2]],
+                "Content-Type": TYPES[name.rpartition(".")[2]],
                 "Cache-Control": "public, max-age=31536000, immutable",
             },
         )
@@ -343,91 +338,6 @@ class Pages:
             status=status,
             headers={"Content-Type": "text/html; charset=utf-8", **(headers or {})},
         )
-
-
-def _static_files() -> dict[str, bytes]:
-    folder = files("guardproxy.admin") / "static"
-    return {
-        item.name: item.read_bytes() for item in folder.iterdir() if item.name.rpartition(".")[2] in _TYPES
-    }
-
-
-def _environment(static: Mapping[str, bytes]) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("guardproxy.admin", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        visible=text.visible,
-        text=text.visible_html,
-        cell=text.cell,
-        cell_html=text.cell_html,
-        number=text.number,
-        duration=text.duration,
-        at=text.clock_time,
-        rfc3339=text.rfc3339,
-        path=lambda part: quote(part, safe=""),
-        plain=_plain,
-    )
-    environment.globals.update(
-        line_width=WIDTH,
-        asset={
-            name: f"/static/{name}?v={hashlib.sha256(body).hexdigest()[:12]}" for name, body in static.items()
-        },
-    )
-    return environment
-
-
-def _plain(value: Any) -> str:
-    """Write any plain JSON value for a person."""
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, (list, dict)):
-        return text.visible(str(value))
-    return text.visible(value) if isinstance(value, str) else text.cell(value)
-
-
-def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
-    verdicts = rule.get("verdicts") or {}
-    judged = sum(verdicts.get(word, 0) for word in ("ok", "violated", "unknown", "error"))
-    return {
-        **{key: rule.get(key) for key in ("rule", "model", "mode", "action", "severity", "owner", "why", "file", "line")},
-        "verdicts": verdicts,
-        "judged": judged,
-        "share": verdicts.get("violated", 0) / judged if judged else None,
-    }  # fmt: skip
-
-
-def _window(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay out one model's counters: the outcome bar's parts, and a table with whatever the fields carry."""
-    outcomes = {str(word): int(count) for word, count in (model.get("outcomes") or {}).items()}
-    total = sum(outcomes.values())
-    parts, start = [], 0.0
-    for word, count in outcomes.items():
-        width = 100.0 * count / total if total else 0.0
-        parts.append((word, count, round(start, 2), round(width, 2)))
-        start += width
-    fields = [dict(each) for each in model.get("fields") or ()]
-    columns = [
-        column for column in dict.fromkeys(key for each in fields for key in each) if column != "field"
-    ]
-    facts = {
-        key: value
-        for key, value in model.items()
-        if key not in ("model", "outcomes", "fields") and (key, value) != ("rows", total)
-    }
-    return {
-        "model": str(model.get("model", "")),
-        "total": total,
-        "parts": parts,
-        "fields": fields,
-        "columns": columns,
-        "facts": facts,
-    }
 
 
 def _place(request: web.Request) -> str:

@@ -56,9 +56,9 @@ class Feature:
     named: bool
 
 
-def hold_json(hold: Hold, role: Role) -> dict[str, Any]:
-    """Return one hold whole; `actions` and `reasons` say what this role may do with it now."""
-    actions = actions_of(hold, role)
+def hold_json(hold: Hold, role: Role, name: str) -> dict[str, Any]:
+    """Return one hold whole; `actions` and `reasons` say what this person may do with it now."""
+    actions = actions_of(hold, role, name)
     return {
         **hold_summary(hold),
         "route": hold.route,
@@ -126,11 +126,13 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def actions_of(hold: Hold, role: Role) -> list[str]:
-    """Return what this role may do with a hold in its present state."""
+def actions_of(hold: Hold, role: Role, name: str) -> list[str]:
+    """Return what a person may do with a hold in its present state; only who decided may undo."""
     if role < Role.REVIEWER or hold.state.terminal:
         return []
-    return ["undo"] if hold.state is State.DECIDING else ["approve", "override", "reject"]
+    if hold.state is State.DECIDING:
+        return ["undo"] if hold.by == name else []
+    return ["approve", "override", "reject"]
 
 
 def reason_of(hold: Hold) -> str:

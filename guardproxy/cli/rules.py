@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from guardproxy.cli.output import FORMAT, print_problems
-from guardproxy.decision import Mode, Verdict
+from guardproxy.decision import Mode
 from guardproxy.guard.cases import CaseResult, run_cases
 from guardproxy.proxy.load import Loaded, load_profile, read_rule_files
 from guardproxy.rules import Rule, Ruleset, load_rulesets
@@ -190,12 +190,5 @@ def _print_results(tested: Sequence[_Tested], warnings: Sequence[Problem]) -> No
 
 def _never_violated(tested: _Tested) -> list[str]:
     """Return the rules that no test has seen violated: those may be unable to fire."""
-    seen: set[str] = set()
-    for result in tested.results:
-        for verdicts in _by_row(result.verdicts):
-            seen |= {rule for rule, verdict in verdicts.items() if verdict == Verdict.VIOLATED}
+    seen = {rule for result in tested.results for rule in result.violated}
     return [rule.id for rule in _own(tested.ruleset) if rule.mode is not Mode.OFF and rule.id not in seen]
-
-
-def _by_row(verdicts: Any) -> Sequence[Mapping[str, Verdict]]:
-    return (verdicts,) if isinstance(verdicts, Mapping) else tuple(verdicts)

@@ -14,6 +14,7 @@ import orjson
 
 from guardproxy.codecs.base import CodecOptions
 from guardproxy.codecs.cells import (
+    SCALARS,
     Kind,
     Style,
     cells_of,
@@ -176,8 +177,11 @@ class _Plan:
         field = self._fields.get(name)
         if field is None:
             raise PatchError("the response has no such prediction")
-        if is_same(cells_of(field.values[row : row + 1], exact=True)[0], cell):
+        current = field.values[row]
+        if is_same(cells_of((current,), exact=True)[0], cell):
             return {}
+        if type(current) is list and not (current and SCALARS.issuperset(map(type, current))):
+            raise PatchError("the cell holds a list that is no vector")
         try:
             paths = [(*self._prefix, *path) for path in field.leaves(row)]
         except LookupError:

@@ -202,7 +202,10 @@ class _Hollow:
             return self._array(proxy, depth)
         if hasattr(proxy, "as_dict"):
             self._descend(depth)
-            made = {key: self.value(proxy[key], depth + 1) for key in proxy}  # its items() are no proxies
+            # Its items() are no proxies, and its look-up ends a key at a NUL: it would find another member.
+            if any("\0" in key for key in proxy):
+                raise NeedsExactError
+            made = {key: self.value(proxy[key], depth + 1) for key in proxy}
             self.keys += len(made)
             return made
         return proxy

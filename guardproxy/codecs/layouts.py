@@ -204,12 +204,15 @@ def named_fields(fields: list[Field], outputs: tuple[str, ...]) -> list[Field]:
 
     Names that the response carries already are left where they are. Raises UnalignedError when two would be equal.
     """
-    if outputs and len(fields) == 1 and 1 < len(outputs) == vector_width(fields[0].values):
-        return split_field(fields[0], outputs)
-    if len(fields) == 1 and fields[0].name == PREDICTION and not is_numeric(fields[0].values):
-        width = vector_width(fields[0].values)
-        if width > 1:
-            fields = split_field(fields[0], [f"{PREDICTION}_{column}" for column in range(width)])
+    if len(fields) == 1:
+        field = fields[0]
+        width = vector_width(field.values)
+        if 1 < width == len(outputs):
+            return split_field(field, outputs)
+        if width > 1 and _is_mixed(field.values):
+            unnamed = field.name == PREDICTION and not field.datatype
+            names = [f"{PREDICTION}_{at}" if unnamed else f"{field.name}[{at}]" for at in range(width)]
+            fields = split_field(field, names)
     if not outputs or set(outputs).issubset(field.name for field in fields):
         return fields
     renamed = [field._replace(name=name) for field, name in zip(fields, outputs, strict=False)] + fields[
@@ -242,11 +245,6 @@ def vector_width(values: Sequence[Any]) -> int:
     return widths.pop() if len(widths) == 1 else 0
 
 
-def is_numeric(values: Sequence[Any]) -> bool:
-    """Tell whether all scalars of a column, inside lists or not, are numbers or null."""
-    return NUMBERS_OR_MISSING.issuperset(map(type, scalars_of(values)))
-
-
 def scalars_of(values: Iterable[Any]) -> Iterator[Any]:
     """Yield the values of a column, those inside lists one by one."""
     for value in values:
@@ -261,6 +259,17 @@ def leaf_paths(value: Any, base: Path) -> list[Path]:
     if type(value) is not list:
         return [base]
     return [path for at, item in enumerate(value) for path in leaf_paths(item, (*base, at))]
+
+
+def _is_mixed(values: Sequence[Any]) -> bool:
+    """Tell whether lists have text or yes/no in them, and no lists or objects."""
+    mixed = False
+    for value in values:
+        kinds = set(map(type, value or ()))
+        if not SCALARS.issuperset(kinds):
+            return False
+        mixed = mixed or not NUMBERS_OR_MISSING.issuperset(kinds)
+    return mixed
 
 
 def _listed_fields(items: list[Any]) -> tuple[list[Field], int]:

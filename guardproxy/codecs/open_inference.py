@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
-from guardproxy.codecs.cells import SCALARS, plain_block
+from guardproxy.codecs.cells import NUMBERS_OR_MISSING, SCALARS, plain_block
 from guardproxy.codecs.json_codec import JsonCodec
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import JsonReader, as_object
@@ -27,7 +27,6 @@ from guardproxy.codecs.layouts import (
     column_table,
     columns_table,
     distinct,
-    is_numeric,
     named_fields,
     row_table,
     split_field,
@@ -75,7 +74,8 @@ class OpenInference(JsonCodec):
         root = as_object(value, "the request")
         listed = _tensors_of(root, "inputs")
         keys = self._reader.others(root, "inputs")
-        quick = _one_row(listed)
+        plain = not exact or set(map(type, listed)) == {dict}
+        quick = _one_row(listed) if plain else None
         if quick is not None:
             return quick[0], keys + quick[1]
         tensors: list[Tensor] = []
@@ -86,6 +86,8 @@ class OpenInference(JsonCodec):
         rows = tensors[0].rows
         if any(tensor.rows != rows for tensor in tensors):
             raise DecodeError("the inputs have different numbers of rows")
+        if not all(tensor.width for tensor in tensors):
+            raise DecodeError("an input has no values in its rows")
         check_rows(rows, self._options.max_rows)
         check_fields(sum(tensor.width for tensor in tensors))
         return self._inputs(tensors, rows, exact=exact), keys
@@ -117,41 +119,40 @@ class OpenInference(JsonCodec):
 
     def _locate(self, value: Any) -> tuple[Any, Path, int]:
         root = as_object(value, "the response")
-        check_fields(len(_tensors_of(root, "outputs")))
         return _tensors_of(root, "outputs"), ("outputs",), self._reader.others(root, "outputs")
 
     def _response(self, rows: int, value: Any, exact: bool) -> tuple[Table, int]:
         listed, _, keys = self._locate(value)
         if len(listed) == 1 and len(self._options.outputs) < 2:
-            tensor = as_object(listed[0], "an output")
-            data, shape, name = tensor.get("data"), tensor.get("shape"), tensor.get("name")
-            if (
-                type(data) is list
-                and len(data) == rows
-                and shape in ([rows], [rows, 1])
-                and type(name) is str
-            ):
-                block = plain_block(data)
-                if block is not None:
-                    names = self._options.outputs or (name,)
-                    return column_table(names, block), keys + _tensor_keys(tensor, self._reader)
+            quick = self._lone_output(as_object(listed[0], "an output"), rows)
+            if quick is not None:
+                return quick[0], keys + quick[1]
         fields, inner = self._output_fields(listed, rows)
         named = named_fields(fields, self._options.outputs)
         return columns_table([field[:2] for field in named], rows, exact=exact), keys + inner
+
+    def _lone_output(self, tensor: dict[str, Any], rows: int) -> tuple[Table, int] | None:
+        """Read the commonest response, one flat column of numbers; None when it is another one."""
+        data, name = tensor.get("data"), tensor.get("name")
+        if type(data) is not list or len(data) != rows or type(name) is not str:
+            return None
+        block = plain_block(data) if tensor.get("shape") in ([rows], [rows, 1]) else None
+        if block is None:
+            return None
+        return column_table(self._options.outputs or (name,), block), _tensor_keys(tensor, self._reader)
 
     def _fields(self, value: Any, rows: int) -> tuple[list[Field], Path]:
         listed, prefix, _ = self._locate(value)
         return named_fields(self._output_fields(listed, rows)[0], self._options.outputs), prefix
 
     def _output_fields(self, listed: Sequence[Any], rows: int) -> tuple[list[Field], int]:
+        check_fields(len(listed))
         fields: list[Field] = []
         keys = 0
         for position, item in enumerate(listed):
             tensor, inner = read_tensor(item, self._reader)
             keys += inner
-            fields += _fields_of(
-                tensor, position, rows, whole=len(listed) == 1 and bool(self._options.outputs)
-            )
+            fields += _fields_of(tensor, position, rows, whole=len(listed) == 1)
         if len({field.name for field in fields}) != len(fields):
             raise UnalignedError("two outputs have the same name")
         return fields, keys
@@ -179,8 +180,8 @@ def read_tensor(value: Any, reader: JsonReader) -> tuple[Tensor, int]:
 def _tensor_keys(tensor: dict[str, Any], reader: JsonReader) -> int:
     keys = len(tensor)
     parameters = tensor.get("parameters")
-    if parameters:
-        if type(parameters) is dict and ("binary_data_size" in parameters or _SHARED in parameters):
+    if parameters and isinstance(parameters, dict):
+        if "binary_data_size" in parameters or _SHARED in parameters:
             raise OpaqueError("a tensor's data are not in the JSON")
         keys += reader.survey(parameters, 3)
     if not _TENSOR_KEYS.issuperset(tensor):
@@ -215,7 +216,10 @@ def _unnest(data: list[Any], shape: list[int]) -> tuple[list[Any], bool]:
 
 
 def _fields_of(tensor: Tensor, position: int, rows: int, *, whole: bool) -> list[Field]:
-    """Return the fields of one output: one, or one per column where it is no vector of numbers (unless `whole`)."""
+    """Return the fields of one output: one, or one per column where it is no vector of numbers.
+
+    An output that is the `whole` response stays one until the route's names have been looked at.
+    """
     width, data = tensor.width, tensor.data
     if tensor.rows != rows:
         if rows != 1 or len(tensor.shape) != 1:
@@ -233,7 +237,7 @@ def _fields_of(tensor: Tensor, position: int, rows: int, *, whole: bool) -> list
         return [Field(tensor.name, listed, leaves, tensor.datatype)]
     values = [list(listed[at : at + width]) for at in range(0, len(listed), width)]
     field = Field(tensor.name, values, leaves, tensor.datatype)
-    if whole or is_numeric(values):
+    if whole or NUMBERS_OR_MISSING.issuperset(map(type, listed)):
         return [field]
     return split_field(field, [f"{tensor.name}[{at}]" for at in range(width)])
 

@@ -24,7 +24,10 @@ _FACTS: Final[Mapping[str, Cell]] = {"hour": 12, "weekday": 2, "date": "2026-01-
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one case went. `verdicts`, `outcome` and `value` are those of its strongest row; `differences` are sentences."""
+    """How one case went. `verdicts`, `outcome` and `value` are those of its strongest row; `differences` are sentences.
+
+    `violated` names every rule that any row violated.
+    """
 
     case: Case
     passed: bool
@@ -32,6 +35,7 @@ class CaseResult:
     outcome: Outcome
     value: Mapping[str, Cell] | None
     differences: tuple[str, ...]
+    violated: frozenset[str]
 
 
 def run_cases(ruleset: Ruleset, profile: Profile | None = None) -> list[CaseResult]:
@@ -77,8 +81,15 @@ def _compare(
         for text in _differences(expected, seen[row], outcomes[row], served[row], decision, row)
     ]
     strongest = max(range(len(outcomes)), key=lambda row: outcomes[row])
+    violated = frozenset(rule for row in seen for rule, verdict in row.items() if verdict is Verdict.VIOLATED)
     return CaseResult(
-        case, not differences, seen[strongest], outcomes[strongest], served[strongest], tuple(differences)
+        case,
+        not differences,
+        seen[strongest],
+        outcomes[strongest],
+        served[strongest],
+        tuple(differences),
+        violated,
     )
 
 

@@ -58,14 +58,11 @@ def _show(value: Cell) -> str:
         return "missing"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return (
-            f"{value:.7g}"
-            if isinstance(value, float)
-            else str(value)
-            if abs(value) < 10**20
-            else f"{value:.6e}"
-        )
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    if isinstance(value, int):
+        # No float holds 10**400, and nobody reads its digits.
+        return str(value) if abs(value) < 10**20 else f"a whole number of {len(str(abs(value)))} digits"
     if isinstance(value, str):
         return f"'{value[:40]}...'" if len(value) > 40 else f"'{value}'"
     return "a vector"

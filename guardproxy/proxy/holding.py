@@ -11,14 +11,17 @@ from typing import Final
 from guardproxy.decision import Decision, HeldRow
 from guardproxy.errors import GuardproxyError, StoreError
 from guardproxy.holds import Band, Hold, hold_from
-from guardproxy.profile.model import Profile
+from guardproxy.profile.model import FieldProfile, Profile
 from guardproxy.proxy.route import Ids, Route
+from guardproxy.rules.names import profiled_output
 from guardproxy.stores import HoldStore
 from guardproxy.table import Cell
 
 MAX_HELD_ROWS: Final = 1_000
 """Rows that one exchange may put into the queue; a batch beyond it is refused as a whole, since nobody can review it."""
 MAX_BANDS: Final = 64
+MAX_DRAWN: Final = 1e300
+"""Beyond it no number line can be drawn."""
 
 Kept = Callable[[tuple[str, ...], GuardproxyError | None], None]
 
@@ -74,28 +77,36 @@ def bands_of(held: HeldRow, profile: Profile | None) -> tuple[Band, ...]:
     """Return the learned range of every numeric field of a row beside its value, predictions first."""
     if profile is None:
         return ()
-    bands: list[Band] = []
-    for space, values in (("output.", held.original), ("", held.features)):
-        for name, cell in values.items():
-            if profile.stat(f"{space}{name}", "min") is not None and len(bands) < MAX_BANDS:
-                bands.append(_band(profile, f"{space}{name}", cell))
-    return tuple(bands)
+    outputs = tuple(held.original)
+    bands = [
+        *(
+            _band(f"output.{name}", cell, profiled(profile, name, outputs))
+            for name, cell in held.original.items()
+        ),
+        *(
+            _band(f"features.{name}", cell, profile.features.get(name))
+            for name, cell in held.features.items()
+        ),
+    ]
+    return tuple(band for band in bands if band is not None)[:MAX_BANDS]
 
 
-def _band(profile: Profile, name: str, cell: Cell) -> Band:
-    fields = (
-        profile.outputs
-        if name.startswith("output.") and name.removeprefix("output.") in profile.outputs
-        else profile.features
-    )
-    learned = fields[name.removeprefix("output.") if fields is profile.outputs else name]
-    value = float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) else None
+def profiled(profile: Profile, name: str, outputs: tuple[str, ...]) -> FieldProfile | None:
+    """Return what was learned of an output: under its own name, or as the only output of both sides."""
+    own = profiled_output(profile, name, outputs)
+    return None if own is None else profile.outputs[own]
+
+
+def _band(name: str, cell: Cell, learned: FieldProfile | None) -> Band | None:
+    if learned is None or learned.stat("min") is None:
+        return None
+    number = isinstance(cell, (int, float)) and not isinstance(cell, bool) and abs(cell) < MAX_DRAWN
     return Band(
         field=name,
-        value=value,
+        value=float(cell) if number else None,  # type: ignore[arg-type]
         lo=learned.low,
         hi=learned.high,
-        p1=profile.stat(name, "p1"),
-        p50=profile.stat(name, "p50"),
-        p99=profile.stat(name, "p99"),
+        p1=learned.stat("p1"),
+        p50=learned.stat("p50"),
+        p99=learned.stat("p99"),
     )

@@ -26,7 +26,7 @@ from guardproxy.rules.language import (
 )
 from guardproxy.rules.layout import Slots, make_slots
 from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, Check, Rule
-from guardproxy.rules.names import ModelNames
+from guardproxy.rules.names import ModelNames, open_names
 from guardproxy.table import Cell
 
 Row: TypeAlias = Callable[[Sequence[Cell]], Cell]
@@ -81,7 +81,7 @@ def compile_rules(
 
     Without a profile there is nothing for the built-in profile rule to look at, so it is left out.
     """
-    names = ModelNames(None, None, profile, stats)
+    names = open_names(profile, stats)
     active = [rule for rule in rules if rule.mode is not Mode.OFF]
     if profile is None:
         active = [rule for rule in active if not (rule.built_in and rule.id == INSIDE_RULE)]
@@ -158,8 +158,8 @@ def _refs(program: Program | None) -> tuple[Ref, ...]:
     return () if program is None else program.refs
 
 
-def _programs(rule: Rule, open_names: ModelNames) -> Programs:
-    names = replace(open_names, used=set())
+def _programs(rule: Rule, shared: ModelNames) -> Programs:
+    names = replace(shared, used=set())
     check = rule.check
     wants = _program(rule, check.wants, names)
     when = _program(rule, rule.when, names)

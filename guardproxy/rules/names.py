@@ -12,6 +12,7 @@ from typing import Final
 
 from guardproxy.profile.model import FieldKind, FieldProfile, Profile, parse_percentile
 from guardproxy.rules.language import NO_CONSTANT, REQUEST_KINDS, Constant, Kind, Ref
+from guardproxy.source import likely
 from guardproxy.table import Cell
 
 MOMENTS: Final = ("min", "max", "mean", "std")
@@ -32,7 +33,8 @@ class ModelNames:
 
     `stats` overrides the profile's statistics, by `(field, stat)` with an output written `output.NAME`.
     `bound_outputs` are the message's own output names: a single unnamed one stands for the profile's single one.
-    `used` gathers the statistics that expressions took from here.
+    `used` gathers the statistics that expressions took from here. `lists` holds the values that the profile knows of
+    a field; lists of the operator's own come in a later version.
     """
 
     features: Mapping[str, Kind] | None
@@ -42,18 +44,7 @@ class ModelNames:
     unnamed_outputs: bool = False
     bound_outputs: tuple[str, ...] = ()
     used: set[Ref] = field(default_factory=set)
-
-    @property
-    def lists(self) -> Mapping[str, frozenset[Cell]]:
-        """The values that the profile knows of a field; lists of the operator's own come in a later version."""
-        if self.profile is None:
-            return {}
-        known = {f"profile.{name}.values": one.domain for name, one in self.profile.features.items()}
-        known |= {
-            f"profile.features.{name}.values": one.domain for name, one in self.profile.features.items()
-        }
-        known |= {f"profile.output.{name}.values": one.domain for name, one in self.profile.outputs.items()}
-        return {name: frozenset(domain) for name, domain in known.items() if domain is not None}
+    lists: Mapping[str, frozenset[Cell]] = field(default_factory=dict)
 
     def kind(self, ref: Ref) -> Kind | None:
         """Return what a name holds, None when there is no such name."""
@@ -96,7 +87,11 @@ class ModelNames:
         return self.profile.stat(self._profiled(ref.name), ref.stat)
 
     def _output_kind(self, name: str) -> Kind | None:
-        if self.outputs is None or (self.unnamed_outputs and _UNNAMED.fullmatch(name)):
+        if self.outputs is None:
+            return Kind.ANY
+        # A profile knows the targets that it learned; a server may answer more (quantiles), or under its own name.
+        # So only a name that looks like a misspelt target is taken for one.
+        if self.unnamed_outputs and (_UNNAMED.fullmatch(name) or likely(name, self.outputs) is None):
             return Kind.ANY
         return self.outputs.get(name)
 
@@ -106,9 +101,13 @@ class ModelNames:
         space, name = "features", ref.name.removeprefix("features.")
         if ref.name.startswith("output."):
             space, name = "output", ref.name[7:]
-        if self.kind(Ref(space, name)) is None:
+        if self.kind(Ref(space, name)) is None or (space == "output" and not self._has_statistics(name)):
             return None
         return Kind.ANY if ref.stat == "values" else Kind.NUMBER
+
+    def _has_statistics(self, name: str) -> bool:
+        """Tell whether a profile could know an output, so that a statistic of it is no mistake."""
+        return self.outputs is None or name in self.outputs or _UNNAMED.fullmatch(name) is not None
 
     def _profiled(self, name: str) -> str:
         if self.profile is None or not name.startswith("output."):
@@ -126,7 +125,15 @@ def known_names(
     named_features = _named(features, kinds, missing=profile is None)
     named_outputs = _named(outputs, out_kinds, missing=not out_kinds)
     # A profile knows the target's column name; what the server calls its answer is only certain when a route says so.
-    return ModelNames(named_features, named_outputs, profile, unnamed_outputs=outputs is None)
+    unnamed = outputs is None
+    return ModelNames(
+        named_features, named_outputs, profile, unnamed_outputs=unnamed, lists=_domains(profile)
+    )
+
+
+def open_names(profile: Profile | None, stats: Mapping[tuple[str, str], float]) -> ModelNames:
+    """Return names for expressions that were checked before: any field may turn up, statistics are folded in."""
+    return ModelNames(None, None, profile, stats, lists=_domains(profile))
 
 
 def profiled_output(profile: Profile, name: str, outputs: tuple[str, ...]) -> str | None:
@@ -151,3 +158,16 @@ def _kind(one: FieldProfile) -> Kind:
         return Kind.NUMBER
     worded = one.kind in _WORDED and all(isinstance(value, str) for value, _ in one.top)
     return Kind.TEXT if worded else Kind.ANY
+
+
+def _domains(profile: Profile | None) -> Mapping[str, frozenset[Cell]]:
+    """Return the known values of each field, under every spelling of its `values` statistic."""
+    if profile is None:
+        return {}
+    found: dict[str, frozenset[Cell]] = {}
+    for prefixes, fields in ((("", "features."), profile.features), (("output.",), profile.outputs)):
+        for name, one in fields.items():
+            if one.domain is not None:
+                known = frozenset(one.domain)
+                found |= {f"profile.{prefix}{name}.values": known for prefix in prefixes}
+    return found

@@ -70,7 +70,7 @@ def report(
     lookup = lookup_in(view, row, planned.by, names)
     source = f"profile: {profile.rows:,} rows" if programs.stats and profile is not None else "rule"
     if planned.check.kind == "profile":
-        return _inside(planned, row, verdict, view, profile)
+        return _inside(planned, row, verdict, view, names, profile)
     refs = _measured_refs(planned)
     measured = tuple((str(ref), lookup(ref)) for ref in refs)
     measured += tuple((str(ref), names.statistic(ref)) for ref in programs.stats)
@@ -119,19 +119,21 @@ def _message(
     planned: PlannedRule, verdict: Verdict, measured: tuple[tuple[str, Cell], ...], lookup: Lookup
 ) -> str:
     if verdict is Verdict.VIOLATED:
-        own = planned.programs.message
-        if own is not None:
-            try:
-                return own.render(lookup)
-            except LanguageError:
-                # The default sentence still says what was measured.
-                return _SENTENCES[planned.check.kind](planned, measured, lookup)
-        return _SENTENCES[planned.check.kind](planned, measured, lookup)
+        return _own_message(planned, lookup) or _SENTENCES[planned.check.kind](planned, measured, lookup)
     if verdict is Verdict.UNKNOWN:
         return _unknown(planned, measured)
     if verdict is Verdict.ERROR:
         return f"cannot be judged: {_error(planned, lookup)}"
     return "within its bounds" if verdict is Verdict.OK else "does not apply to this row"
+
+
+def _own_message(planned: PlannedRule, lookup: Lookup) -> str:
+    """Return the rule's own message; nothing when it has none, or when its values do not fit together."""
+    template = planned.programs.message
+    try:
+        return "" if template is None else template.render(lookup)
+    except LanguageError:
+        return ""
 
 
 def _unknown(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...]) -> str:
@@ -264,7 +266,9 @@ def _bound(programs: Programs, lookup: Lookup) -> str:
     return " and ".join(shown)
 
 
-def _inside(planned: PlannedRule, row: int, verdict: Verdict, view: View, profile: Profile | None) -> Report:
+def _inside(
+    planned: PlannedRule, row: int, verdict: Verdict, view: View, names: ModelNames, profile: Profile | None
+) -> Report:
     check = planned.check
     source = "no profile" if profile is None else f"profile: {profile.rows:,} rows"
     if planned.inside is None:
@@ -278,9 +282,8 @@ def _inside(planned: PlannedRule, row: int, verdict: Verdict, view: View, profil
         message += f"; and {len(said) - MAX_NAMED} more"
     if verdict is not Verdict.VIOLATED:
         message = _NO_FINDING.get(verdict, message or "inside what was learned")
-    elif planned.programs.message is not None:
-        lookup = lookup_in(view, row, planned.by, ModelNames(None, None, profile))
-        message = planned.programs.message.render(lookup)
+    else:
+        message = _own_message(planned, lookup_in(view, row, planned.by, names)) or message
     bounds = ", ".join(f"{name} {bound}" for name, _, bound, _ in said[:MAX_NAMED])
     return Report(message[:MAX_MESSAGE], measured, bounds or check.bound, source)
 

@@ -5,9 +5,10 @@ is left to the caller.
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
-from guardproxy.errors import ConflictError, NotFoundError
+from guardproxy.errors import ConflictError, NotFoundError, StoreError
 from guardproxy.holds import Commit, Event, Expire, Hold, State, entry_for, settle
 from guardproxy.stores.contract import HoldStore
 
@@ -42,6 +43,11 @@ async def sweep(store: HoldStore, at: float, undo_s: float, *, limit: int = 1000
     A hold that somebody else settled meanwhile is left to them. Concurrent sweeps (several workers) are safe. When
     the store fails in the middle, StoreError is raised; what was settled until then stays settled.
     """
+    if not store.status().accepting:
+        with contextlib.suppress(
+            StoreError
+        ):  # what follows may use the reserve, and says what is still wrong
+            await store.probe()
     settled: list[Hold] = []
     while len(settled) < limit:
         due = await store.due(at, min(_BATCH, limit - len(settled)))

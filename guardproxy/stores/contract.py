@@ -118,5 +118,8 @@ class HoldStore(Protocol):
     async def purge(self, before: float, limit: int = 1000) -> int:
         """Delete at most `limit` terminal holds decided before `before`, with their history; return how many."""
 
+    async def probe(self) -> None:
+        """Try a small durable write, so that a failure which is over is no longer in `status`. Raises StoreError."""
+
     def status(self) -> StoreStatus:
         """Say how the store is doing, without waiting for it."""

@@ -27,7 +27,7 @@ from guardproxy.stores.contract import (
     StoreStatus,
 )
 from guardproxy.stores.reserve import Reserve
-from guardproxy.stores.schema import migrate
+from guardproxy.stores.schema import VERSION, migrate
 from guardproxy.stores.worker import Worker
 from guardproxy.units import format_size
 
@@ -171,6 +171,10 @@ class SqliteHoldStore:
         return await self._worker.write(
             lambda connection: connection.execute(sql, (before, limit)).rowcount, urgent=True
         )
+
+    async def probe(self) -> None:
+        """Write the file's version anew; see `HoldStore.probe`."""
+        await self._worker.write(lambda connection: connection.execute(f"PRAGMA user_version = {VERSION}"))
 
     def status(self) -> StoreStatus:
         """Say how the store is doing; reads only the file system's free space."""

@@ -168,19 +168,51 @@ class Worker:
             return
         self._accepting = True
         opened.report()
+        try:
+            self._serve(connection)
+        finally:
+            connection.close()
+            self._abandon()
+
+    def _serve(self, connection: sqlite3.Connection) -> None:
         while True:
             jobs = self._take()
             if jobs[0].kind is _Kind.STOP:
-                connection.close()
-                jobs[0].report()
+                self._close(connection, jobs[0])
                 return
-            if jobs[0].kind is _Kind.READ:
-                self._read(connection, jobs[0])
-            else:
-                self._write(connection, jobs)
-                self._reserve.take()
-            for job in jobs:
-                job.report()
+            try:
+                self._perform(connection, jobs)
+            except BaseException:
+                for job in jobs:
+                    job.error = StoreError(f"{self._path} had to be closed")
+                raise
+            finally:
+                for job in jobs:
+                    job.report()
+
+    def _perform(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        if jobs[0].kind is _Kind.READ:
+            self._read(connection, jobs[0])
+            return
+        self._write(connection, jobs)
+        with contextlib.suppress(OSError):  # the next write says what is wrong with the disk
+            self._reserve.take()
+
+    def _close(self, connection: sqlite3.Connection, job: _Job) -> None:
+        try:
+            connection.close()
+        except sqlite3.Error as error:
+            job.error = self._translated(error)
+        job.report()
+
+    def _abandon(self) -> None:
+        """Take no more work, and leave no task waiting for an answer that will not come."""
+        with self._ready:
+            self._accepting = False
+            jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
+            job.error = StoreError(f"{self._path} is closed")
+            job.report()
 
     def _take(self) -> list[_Job]:
         """Wait for work; return all writes at the head of the queue (at most GROUP), or one job of another kind."""
@@ -248,6 +280,8 @@ class Worker:
 
 def _transaction(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     """Run all jobs and commit; an error of one job undoes that job only, one of the database undoes all."""
+    if connection.in_transaction:  # an earlier rollback failed with the disk
+        connection.execute("ROLLBACK")
     try:
         connection.execute("BEGIN IMMEDIATE")
         for job in jobs:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from guardproxy.wire import framing
 from guardproxy.wire.plans import Forward, Reply, default_refusal
-from guardproxy.wire.repeat import written
+from guardproxy.wire.repeat import keep, recall
 from guardproxy.wire.tunnel import Tunnel
 from guardproxy.wire.turns import Discarding
 
@@ -181,21 +181,15 @@ class AnsweringConnection(asyncio.Protocol):
         self, head: ResponseHead, drop: frozenset[bytes], add: Sequence[Header], tail: tuple[bytes, ...]
     ) -> bytes:
         date = self.server.date
-        return written(head, (drop, add, date, tail), lambda: self._write_head(head, drop, add, tail, date))
-
-    def _write_head(
-        self,
-        head: ResponseHead,
-        drop: frozenset[bytes],
-        add: Sequence[Header],
-        tail: tuple[bytes, ...],
-        date: bytes,
-    ) -> bytes:
+        key = (drop, add, date, tail)
+        block = recall(head, key)
+        if block is not None:
+            return block
         if head.named:
             drop |= head.named
         if head.status == 204:
             drop |= _LENGTH
-        return framing.response_block(head, drop, add, tail, date)
+        return keep(head, key, framing.response_block(head, drop, add, tail, date))
 
     def more_response(self, turn: Turn, data: bytes, *, ended: bool) -> None:
         """More of the body of a response that has begun."""

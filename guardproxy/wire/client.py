@@ -7,6 +7,7 @@ Decides who takes a turn (by the application's plan), when reading stops, and wh
 from __future__ import annotations
 
 import asyncio
+import select
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from guardproxy.wire.server import Server
     from guardproxy.wire.turns import Turn
 
+# Linux tells of a peer's end without reading up to it; elsewhere the timeouts end what nobody reads.
+_HANG_UP: int | None = getattr(select, "POLLRDHUP", None)
 # Protocols that carry requests: a tunnel for them would be a way around whatever looks at requests here.
 _NEVER_TUNNELLED = (b"h2", b"http", b"tls")
 
@@ -116,6 +119,17 @@ class ClientConnection(AnsweringConnection):
             self._closing_since = self.server.now
             self._reader.deaf = True
             self._transport.close()
+
+    def check_hang_up(self) -> None:
+        """Whether a client that is not being read has hung up; then everything of it ends."""
+        sock = self._transport.get_extra_info("socket")
+        if self._lost or sock is None or sock.fileno() < 0 or _HANG_UP is None:
+            return
+        poll = select.poll()
+        poll.register(sock.fileno(), _HANG_UP)
+        if poll.poll(0):
+            self._gone()
+            self._transport.abort()
 
     def sweep(self, now: float, slack: float) -> None:
         """End what has lasted too long. `slack` is the clock's grain, so nothing ends early."""
@@ -248,6 +262,8 @@ class ClientConnection(AnsweringConnection):
 
     def turn_done(self) -> None:
         """The active turn is answered and its body is read."""
+        if self._active is not None:
+            self._active.taker = None
         self._active = None
         self._started = False
         self._served += 1
@@ -280,8 +296,10 @@ class ClientConnection(AnsweringConnection):
         self._paused = want
         if want:
             self._transport.pause_reading()
+            self.server.watch(self)
         else:
             self._transport.resume_reading()
+            self.server.unwatch(self)
             if self._active is not None:
                 # The time in which we did not read is not the client's.
                 self._active.restart_clock(self.server.now)
@@ -320,6 +338,7 @@ class ClientConnection(AnsweringConnection):
             self.server.hangups += not self._aborting
             if turn.taker is not None:
                 turn.taker.gone()
+                turn.taker = None
 
     def _expire(self) -> None:
         self.server.timeouts_hit += 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guardproxy.wire import framing
+from guardproxy.wire.call import Call
 from guardproxy.wire.outbound import changed_block, own_block
 from guardproxy.wire.plans import Reply, UpstreamFailure, UpstreamResponse
-from guardproxy.wire.upstream import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -214,6 +214,7 @@ class ExchangeCall:
         """Drop the upstream; `tell` its `failed` callback."""
         if self._call is not None:
             self._call.cancel()
+            self._call = None
         if tell and not self._streaming:
             failure = UpstreamFailure("cancelled", 502, "the client hung up")
             self._guard(lambda: self._failed(failure))
@@ -238,13 +239,13 @@ class ExchangeCall:
     def on_data(self, data: bytes, *, ended: bool) -> None:
         if self._streaming:
             if ended:
-                self._exchange.over(self)
+                self._over()
             self._exchange.more_stream(data, ended=ended)
         else:
             self._guard(lambda: self._more(data, ended=ended))
 
     def on_failure(self, failure: UpstreamFailure) -> None:
-        self._exchange.over(self)
+        self._over()
         if self._streaming:
             self._exchange.abort()
         else:
@@ -279,9 +280,14 @@ class ExchangeCall:
         if self._size > self._limit:
             self._too_large(head, self._joined(), ended=ended)
         elif ended:
-            self._exchange.over(self)
             seconds = self._call.seconds if self._call is not None else 0.0
+            self._over()
             self._received(UpstreamResponse(head, self._joined(), seconds))
+
+    def _over(self) -> None:
+        # Nothing may refer to itself when it is over: requests are freed at once, not by a collector.
+        self._call = None
+        self._exchange.over(self)
 
     def _joined(self) -> bytes:
         parts, self._parts = self._parts, []
@@ -296,7 +302,7 @@ class ExchangeCall:
 
     def _stream(self, head: ResponseHead, add: Sequence[Header], data: bytes, *, ended: bool) -> None:
         if ended:
-            self._exchange.over(self)
+            self._over()
         self._streaming = True
         self._exchange.start_stream(self, head, self._drop, add, data, ended=ended)
 

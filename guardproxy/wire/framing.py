@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
 from guardproxy.wire.heads import HOP_BY_HOP, connection_names
-from guardproxy.wire.repeat import written
+from guardproxy.wire.repeat import keep, recall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,30 +54,24 @@ def request_block(
     names: Sequence[bytes],
     drop: frozenset[bytes],
     length: int | None,
-    tail: Iterable[bytes],
+    tail: Sequence[bytes],
 ) -> bytes:
     """A request head for an upstream.
 
     `length` is the body's size, CHUNKED, or None for no body and no Content-Length line. `tail` holds whole lines
     without their CRLF; they come last.
     """
+    if length is None or length == CHUNKED:
+        drop |= _LENGTH
+    elif _LENGTH.isdisjoint(names):
+        tail = (b"Content-Length: %d" % length, *tail)
+    else:
+        headers = _with_length(headers, names, length)
     out = [b"%b %b HTTP/1.1" % (method, target)]
-    told = False
-    for name, line in zip(names, headers, strict=True):
-        if name in drop:
-            continue
-        if name == b"content-length":
-            if length is None or length == CHUNKED or told:
-                continue
-            told = True
-            out.append(b"%b: %d" % (line[0], length))
-        else:
-            out.append(b": ".join(line))
+    out += [b": ".join(line) for name, line in zip(names, headers, strict=True) if name not in drop]
     if length == CHUNKED:
         out.append(b"Transfer-Encoding: chunked")
-    elif length is not None and not told:
-        out.append(b"Content-Length: %d" % length)
-    out.extend(tail)
+    out += tail
     out.append(b"\r\n")
     return b"\r\n".join(out)
 
@@ -87,11 +81,9 @@ def response_block(
 ) -> bytes:
     """The head of an upstream's response for a client, its Content-Length as it is (204 has none)."""
     out = [_status_line(head.status, head.reason)]
-    for name, line in zip(head.names, head.headers, strict=True):
-        if name not in drop:
-            out.append(b": ".join(line))
+    out += [b": ".join(line) for name, line in zip(head.names, head.headers, strict=True) if name not in drop]
     if add:
-        out.extend(checked_lines(add))
+        out += added_lines(add)
     if b"date" not in head.names:
         out.append(date)
     out.extend(tail)
@@ -155,6 +147,14 @@ def checked_lines(headers: Sequence[Header]) -> list[bytes]:
     return lines
 
 
+def added_lines(headers: Sequence[Header]) -> list[bytes]:
+    """checked_lines for headers that join a message whose framing they do not decide; raises ValueError if they would."""
+    for name, _ in headers:
+        if name.lower() in _FRAMING:
+            raise ValueError(f"{name!r} is the wire's own to write")
+    return checked_lines(headers)
+
+
 def named_by(headers: Sequence[Header], names: Sequence[bytes]) -> frozenset[bytes]:
     """The lower-case names that the Connection lines among `headers` list."""
     if b"connection" not in names:
@@ -175,8 +175,20 @@ def check_request_line(method: bytes, target: bytes) -> None:
 
 # ---------------------------------------------------------------- helpers
 
+_LENGTH = frozenset({b"content-length"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _LINE_BREAKS = b"\r\n\0"
 _EXTRA_DROP = _REPLY_DROP | {b"date"}
+
+
+def _with_length(headers: Sequence[Header], names: Sequence[bytes], length: int) -> Sequence[Header]:
+    if names.count(b"content-length") > 1:
+        raise ValueError("more than one Content-Length")
+    index = names.index(b"content-length")
+    name, value = headers[index]
+    if value == b"%d" % length:
+        return headers
+    return [*headers[:index], (name, b"%d" % length), *headers[index + 1 :]]
 
 
 def _sourced_block(
@@ -185,14 +197,13 @@ def _sourced_block(
     status, body = reply.status, reply.body
     bodiless = to_head or status in _BODILESS
     length = None if bodiless and not body else len(body)
-
-    def write() -> bytes:
-        return _sourced_head(reply, source, length, date, connection_lines(close=close, minor=minor))
-
-    if length is None or length == source.content_length:
-        block = written(source, (reply.drop, length is None, date, close, minor, status, reply.reason), write)
-    else:
-        block = write()
+    key = (reply.drop, length is None, date, close, minor, status, reply.reason)
+    repeated = length is None or length == source.content_length
+    block = recall(source, key) if repeated else None
+    if block is None:
+        block = _sourced_head(reply, source, length, date, connection_lines(close=close, minor=minor))
+        if repeated:
+            keep(source, key, block)
     extra = [header for header in reply.headers if header[0].lower() not in _EXTRA_DROP]
     parts = [block, *checked_lines(extra), b"\r\n" if bodiless else b"\r\n" + body]
     return b"\r\n".join(parts)

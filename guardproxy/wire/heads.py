@@ -7,6 +7,7 @@ on (RFC 9110 section 7.6.1). Leaves octet-level parsing to llhttp and writing to
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: list[Heade
     if method in _REFUSED_METHODS:
         raise HeadFault(405, f"the method {method.decode('ascii')} is not served here")
     special = _special(names, headers, _REQUEST_SPECIAL)
-    authority = _set_target(head, target)
+    authority = None if target[0] == _SLASH and b"#" not in target else _set_target(head, target)
     _check_host(head, special.pop(b"host", None), authority)
     if special:
         head.via = special.get(b"via")
@@ -268,6 +269,7 @@ def response_head(
     return head
 
 
+@lru_cache(maxsize=1024)
 def host_is_valid(value: bytes) -> bool:
     """Whether `value` is a host with an optional port, as RFC 9110 section 7.2 writes it."""
     return _HOST.fullmatch(value) is not None
@@ -275,6 +277,7 @@ def host_is_valid(value: bytes) -> bool:
 
 # ---------------------------------------------------------------- helpers
 
+_SLASH = 0x2F
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _BODILESS = frozenset({204, 304})
 _REQUEST_SPECIAL = frozenset(
@@ -352,7 +355,7 @@ def _check_host(head: RequestHead, values: list[bytes] | None, authority: bytes 
         return
     if len(values) > 1:
         raise HeadFault(400, "more than one Host line")
-    if _HOST.fullmatch(values[0]) is None:
+    if not host_is_valid(values[0]):
         raise HeadFault(400, "the Host line is not a valid host")
     if authority is not None:
         index = head.names.index(b"host")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guardproxy.wire import framing
 from guardproxy.wire.heads import HOP_BY_HOP
-from guardproxy.wire.repeat import written
+from guardproxy.wire.repeat import keep, recall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,21 +24,25 @@ _EXPECT = frozenset({b"expect"})
 def forward_block(head: RequestHead, plan: Forward, via: bytes, *, upgrade: bool) -> bytes:
     """The head of a forwarded request. `via` is our Via line. Raises ValueError for a header that would not be one line."""
     key = (plan.drop_request, plan.add_request, plan.upstream.origin)
-    return written(head, key, lambda: _forward_block(head, plan, via, upgrade=upgrade))
+    block = recall(head, key)
+    return keep(head, key, _forward_block(head, plan, via, upgrade=upgrade)) if block is None else block
 
 
 def own_block(
     head: RequestHead, origin: Origin, drop_request: frozenset[bytes], length: int, via: bytes
 ) -> bytes:
     """The head of an exchange's call with the client's own headers, for a body of `length` bytes."""
-
-    def write() -> bytes:
+    key = (drop_request, origin)
+    repeated = length == head.content_length
+    block = recall(head, key) if repeated else None
+    if block is None:
         drop = drop_request | head.named
-        return _call_block(
+        block = _call_block(
             head, origin, head.method, head.target, head.headers, head.names, drop, length, via
         )
-
-    return written(head, (drop_request, origin), write) if length == head.content_length else write()
+        if repeated:
+            keep(head, key, block)
+    return block
 
 
 def changed_block(
@@ -76,7 +80,7 @@ def _forward_block(head: RequestHead, plan: Forward, via: bytes, *, upgrade: boo
     if b"host" not in names:
         tail.append(b"Host: " + plan.upstream.origin.authority)
     if plan.add_request:
-        tail.extend(framing.checked_lines(plan.add_request))
+        tail += framing.added_lines(plan.add_request)
     if upgrade and head.upgrade is not None:
         tail += [b"Connection: Upgrade", b"Upgrade: " + head.upgrade]
     if head.method == b"OPTIONS":

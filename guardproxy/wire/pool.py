@@ -20,10 +20,10 @@ from guardproxy.wire.repeat import KnownHead
 from guardproxy.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from guardproxy.wire.call import Call
     from guardproxy.wire.heads import ResponseHead
     from guardproxy.wire.origin import Origin
     from guardproxy.wire.plans import FailureKind
-from guardproxy.wire.upstream import Call
 
 _DISTRUST_S = 60.0
 

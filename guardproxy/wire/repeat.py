@@ -8,12 +8,9 @@ part that may differ, the digits of Content-Length, is checked here. Anything el
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from guardproxy.wire.heads import RequestHead, ResponseHead
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 H = TypeVar("H", RequestHead, ResponseHead)
 
@@ -79,20 +76,23 @@ class KnownHead(Generic[H]):
         self._head = None
 
 
-def written(head: RequestHead | ResponseHead, key: tuple[object, ...], write: Callable[[], bytes]) -> bytes:
-    """What `write()` gives for this head, kept for the next head that differs in its length only.
+def recall(head: RequestHead | ResponseHead, key: tuple[object, ...]) -> bytes | None:
+    """What was kept under `key` for this head or for one that differs in its length only."""
+    memo = (head.model or head).memo
+    if memo is None or memo[0] != key:
+        return None
+    return memo[1] + head.digits + memo[2]
 
-    `key` holds everything else that `write` depends on; its Content-Length must be the head's own.
+
+def keep(head: RequestHead | ResponseHead, key: tuple[object, ...], block: bytes) -> bytes:
+    """Keep `block`, which was written for this head, if such a head may come again; returns it.
+
+    `key` holds everything else that the block depends on; its Content-Length must be the head's own.
     """
-    if not head.known:
-        return write()
-    model = head.model or head
-    memo = model.memo
-    if memo is not None and memo[0] == key:
-        return memo[1] + head.digits + memo[2]
-    block = write()
-    if head.content_length is None:
-        model.memo = (key, block, b"")
-    elif (found := _LENGTH_LINE.search(block)) is not None:
-        model.memo = (key, block[: found.start(1)], block[found.end(1) :])
+    if head.known:
+        model = head.model or head
+        if head.content_length is None:
+            model.memo = (key, block, b"")
+        elif (found := _LENGTH_LINE.search(block)) is not None:
+            model.memo = (key, block[: found.start(1)], block[found.end(1) :])
     return block

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from guardproxy.wire.plans import Application
 
+_WATCH_S = 0.05
+
 
 class Server:
     """An HTTP/1.1 server for one application. Made by `Server.start`.
 
     Counters: `accepted`, `requests`, `refused` (requests the wire itself refused), `turned_away` (connections beyond the
     limit), `aborted` (responses cut because the upstream failed in mid-body), `hangups` (clients that left before their
-    answer was complete), `late_replies`, `faults` (exceptions out of the application), `timeouts`, `tunnels`, `loops`.
+    answer was complete), `late_replies`, `faults` (exceptions out of the application), `timeouts_hit`, `tunnels`, `loops`.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Server:
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_s = timeouts.sweep_s
         self._empty: asyncio.Event | None = None
+        self._watched: set[ClientConnection] = set()
+        self._watcher: asyncio.TimerHandle | None = None
 
     @classmethod
     async def start(
@@ -115,9 +119,10 @@ class Server:
                 for connection in list(self.connections):
                     connection.abort()
                 await asyncio.sleep(0)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
+        for timer in (self._sweeper, self._watcher):
+            if timer is not None:
+                timer.cancel()
+        self._sweeper = self._watcher = None
 
     @property
     def active(self) -> int:
@@ -138,8 +143,26 @@ class Server:
     def leave(self, connection: ClientConnection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
+        self._watched.discard(connection)
         if self._empty is not None and not self.connections:
             self._empty.set()
+
+    def watch(self, connection: ClientConnection) -> None:
+        """Look often whether this client hangs up: it is not being read, so nothing else would tell."""
+        self._watched.add(connection)
+        if self._watcher is None:
+            self._watcher = asyncio.get_running_loop().call_later(_WATCH_S, self._watch)
+
+    def unwatch(self, connection: ClientConnection) -> None:
+        """It is being read again."""
+        self._watched.discard(connection)
+
+    def _watch(self) -> None:
+        self._watcher = None
+        for connection in list(self._watched):
+            connection.check_hang_up()
+        if self._watched:
+            self._watcher = asyncio.get_running_loop().call_later(_WATCH_S, self._watch)
 
     def _sweep(self) -> None:
         self.now = now = time.monotonic()

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from guardproxy.wire import framing
+from guardproxy.wire.call import Call
 from guardproxy.wire.exchange import Exchange
 from guardproxy.wire.outbound import forward_block
 from guardproxy.wire.plans import Collect, Forward, Reply, Transfer
-from guardproxy.wire.upstream import Call
 
 if TYPE_CHECKING:
     from guardproxy.wire.answers import AnsweringConnection
@@ -195,6 +195,8 @@ class Forwarding:
     @property
     def wants_body(self) -> bool:
         call = self._call
+        if self._ended:
+            return True
         if self._blocked or call is None:
             return False
         # Until the connection stands, the body waits with the call.
@@ -290,7 +292,9 @@ class Forwarding:
         if self._ended:
             return
         self._ended = True
+        # Nothing may refer to itself when it is over: requests are freed at once, not by a collector.
+        call, self._call = self._call, None
         if self._plan.done is not None:
-            seconds = self._call.seconds if self._call is not None else 0.0
+            seconds = call.seconds if call is not None else 0.0
             transfer = Transfer(self._status, self._turn.size, self._received, seconds, aborted)
             self._client.observed(self._plan.done, transfer)

@@ -96,12 +96,15 @@ def test_the_browsers_complaints_are_heard(browser: Browser, served: Served) -> 
         "document.body.append(Object.assign(document.createElement('img'), {src: 'https://example.com/x.png'}))",
         "console.error('Content Security Policy')",
     ):
-        with (
-            pytest.raises(AssertionError, match=complaint),
-            opened(browser, served, "rita", scripts=True) as page,
-        ):
-            page.evaluate(violation)
-            page.wait_for_load_state("networkidle")
+        with pytest.raises(AssertionError, match=complaint):
+            evaluate(browser, served, violation)
+
+
+def evaluate(browser: Browser, served: Served, expression: str) -> None:
+    """Run an expression on the queue page."""
+    with opened(browser, served, "rita", scripts=True) as page:
+        page.evaluate(expression)
+        page.wait_for_load_state("networkidle")
 
 
 def test_logging_in_by_the_form(browser: Browser, served: Served) -> None:

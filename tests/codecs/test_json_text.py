@@ -123,6 +123,13 @@ DUPLICATES: dict[str, tuple[str, str]] = {
         "open-inference",
         '{"inputs": [{"name":"a","shape":[1],"datatype":"FP64","data":[1],"data":[2]}]}',
     ),
+    "second tensor": (
+        "open-inference",
+        (
+            '{"inputs": [{"name":"a","shape":[1],"datatype":"FP64","data":[1]},'
+            '{"name":"b","shape":[1],"datatype":"FP64","data":[1],"data":[2]}]}'
+        ),
+    ),
     "inputs": (
         "open-inference",
         '{"inputs": [{"name":"a","shape":[1],"datatype":"FP64","data":[1]}], "inputs": []}',
@@ -187,6 +194,36 @@ def test_a_large_batch_with_another_cell_keeps_it(make: MakeCodec, cell: str) ->
     assert table.cell("f1", 1234) == expected
     assert type(table.cell("f1", 1234)) is type(expected)
     assert table.cell("f1", 1233) == 1.5
+
+
+@pytest.mark.parametrize(
+    "keys", ['"a": {0}, "a\\u0000b": {1}', '"a\\u0000b": {1}, "a": {0}', '"b\\u0000": {1}, "a": {0}']
+)
+def test_a_nul_in_a_key_does_not_hide_what_follows(make: MakeCodec, keys: str) -> None:
+    first, second = [0.5] * 2000, [1.5] * 2000
+    body = f'{{"inputs": {{{keys.format(first, second)}}}}}'.encode()
+    table = make("kserve-v1").decode_request(Message(body))
+    assert table.record(1999) == {"a": 0.5, ("b\0" if '"b' in keys else "a\0b"): 1.5}
+
+
+@pytest.mark.parametrize("rows", [["[0.5]", "[0.5, 1.5, 2.5]"], ["[[], [0.5, 1.5]]"], ["[[0.5, 1.5], []]"]])
+def test_rows_whose_lengths_make_up_for_each_other_are_not_flattened(
+    make: MakeCodec, rows: list[str]
+) -> None:
+    body = f'{{"instances": [{", ".join(["[0.5, 1.5]"] * 2000 + rows)}]}}'.encode()
+    try:
+        table = make("mlflow").decode_request(Message(body))
+    except DecodeError:
+        assert len(rows) == 2
+        return
+    assert {table.cell("f0", 2000), table.cell("f1", 2000)} == {(), (0.5, 1.5)}
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_large_batch_in_another_encoding_is_undecodable(make: MakeCodec, coding: str) -> None:
+    body = json.dumps({"instances": [[0.5, 1.5]] * 2000}).encode(coding)
+    with pytest.raises(DecodeError):
+        make("mlflow").decode_request(Message(body))
 
 
 def test_depth_is_bounded_beside_the_rows_too(make: MakeCodec) -> None:

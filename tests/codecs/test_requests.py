@@ -187,6 +187,11 @@ UNDECODABLE: dict[str, tuple[str, Any]] = {
     "a negative shape": ("open-inference", {"inputs": [tensor("a", [-1, -1], [1])]}),
     "a shape of yes": ("open-inference", {"inputs": [tensor("a", [True], [1])]}),
     "too many data": ("open-inference", {"inputs": [tensor("a", [1, 2], [1, 2, 3])]}),
+    "rows without values": ("open-inference", {"inputs": [tensor("a", [2, 0], [])]}),
+    "rows without values beside others": (
+        "open-inference",
+        {"inputs": [tensor("a", [2, 0], []), tensor("b", [2], [1, 2])]},
+    ),
     "too few data": ("open-inference", {"inputs": [tensor("a", [2, 2], [1, 2, 3])]}),
     "a huge shape": ("open-inference", {"inputs": [tensor("a", [2**40, 2**40], [1])]}),
     "a tensor nested otherwise": ("open-inference", {"inputs": [tensor("a", [2, 2], [[1, 2, 3], [4]])]}),
@@ -220,6 +225,13 @@ OPAQUE: dict[str, tuple[str, bytes]] = {
     "shared memory": (
         "open-inference",
         b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","parameters":{"shared_memory_region":"r"}}]}',
+    ),
+    "shared memory said twice": (
+        "open-inference",
+        (
+            b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1],'
+            b'"parameters":{"shared_memory_region":"r","shared_memory_region":"r"}}]}'
+        ),
     ),
     "an image": ("open-inference", json.dumps({"inputs": [tensor("x", [1, 2, 2], [1, 2, 3, 4])]}).encode()),
     "an image in rows": ("kserve-v1", b'{"instances": [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]]}'),

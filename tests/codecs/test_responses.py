@@ -69,6 +69,11 @@ OUTPUTS: dict[str, tuple[list[Any], int, dict[str, tuple[Cell, ...]]]] = {
         2,
         {"top[0]": ("0.9:1", "0.8:2"), "top[1]": ("0.1:0", "0.2:1")},
     ),
+    "[n, k] of text beside another": (
+        [tensor("top", [1, 2], ["0.9:1", "0.1:0"], "BYTES"), tensor("y", [1], [True], "BOOL")],
+        1,
+        {"top[0]": ("0.9:1",), "top[1]": ("0.1:0",), "y": (True,)},
+    ),
     "several": (
         [tensor("p", [2, 2], [0.25, 0.75, 0.5, 0.5]), tensor("y", [2, 1], [1, 2**60 + 1], "INT64")],
         2,

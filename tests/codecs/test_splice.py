@@ -310,6 +310,16 @@ def test_what_a_column_cannot_take_is_refused(protocol: str, inner: str, cell: C
     assert codec.replacement_problem(body, 2, Replacement(0, {"prediction": None}, "test")) is None
 
 
+@pytest.mark.parametrize(
+    "inner", ["[[[]], [[1.5]]]", "[[[1.5, 2.5]], [[1.5, 2.5]]]", '[{"a": []}, {"a": []}]']
+)
+@pytest.mark.parametrize("cell", [None, 1.5, (1.5,)])
+def test_a_list_that_is_no_vector_is_never_half_replaced(inner: str, cell: Cell) -> None:
+    field = "a" if "a" in inner else "prediction"
+    with pytest.raises(PatchError, match="a list that is no vector"):
+        splice(f'{{"predictions": {inner}}}', 2, (0, {field: cell}))
+
+
 def outputs(datatype: str, data: str, cell: Cell) -> str:
     text = f'{{"outputs":[{{"name":"y","datatype":"{datatype}","shape":[2],"data":[{data}]}}]}}'
     changed = splice(text, 2, (0, {"y": cell}), protocol="open-inference")

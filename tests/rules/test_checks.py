@@ -1,14 +1,15 @@
 """What each check key means, row by row."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from guardproxy.decision import Phase, Verdict
-from guardproxy.profile.model import Profile
+from guardproxy.profile.model import FieldKind, Profile
 from guardproxy.rules.plan import COLUMNS_FROM
 from guardproxy.table import Cell
-from tests.rules.build import PROFILE, rules_of, view_of
+from tests.rules.build import PROFILE, number, profile_of, rules_of, view_of
 
 _OUTPUTS = {"demand", "prediction", "probs"}
 OK, VIOLATED, UNKNOWN, ERROR, SKIPPED = (
@@ -237,3 +238,14 @@ def test_a_rule_that_reads_predictions_waits_for_the_response() -> None:
     assert phases["a"] == (Phase.REQUEST, False)
     assert phases["b"] == phases["c"] == (Phase.RESPONSE, True)
     assert phases["d"] == (Phase.REQUEST, False)
+
+
+def test_the_values_that_a_profile_knows_can_be_asked_for() -> None:
+    known = replace(
+        number("kind", 0, 1), kind=FieldKind.CATEGORY, domain=("a", "b"), knots=(), low=None, high=None
+    )
+    profile = profile_of([known])
+    for spelling in ("profile.kind.values", "profile.features.kind.values"):
+        check = f"require: features.kind in {spelling}"
+        assert judge(check, {"kind": "a", "demand": 1}, profile=profile) is OK
+        assert judge(check, {"kind": "c", "demand": 1}, profile=profile) is VIOLATED

@@ -15,7 +15,7 @@ from tests.rules.build import PROFILE, no_past, rules_of, view_of
 EVERY_KIND = """
 rules:
   - {id: in-range, range: {field: output.demand, min: 0, max: 100}}
-  - {id: below, range: {field: output.demand, max: features.last_week}}
+  - {id: below, message: "{output.demand / features.last_week:.1f} times {features.store}", range: {field: output.demand, max: features.last_week}}
   - {id: change, max_change: {field: output.demand, against: previous, by: [features.store], up: 50%, down: 50%}}
   - {id: change-floor, max_change: {field: output.demand, against: features.last_week, up: 50%, floor: 10}}
   - {id: keyed-change, max_change: {field: output.demand, against: previous, up: 50%}}
@@ -29,7 +29,7 @@ rules:
   - {id: plain-flag, require: features.store}
   - {id: forbidden, forbid: features.store == "a" and output.demand > 10}
   - {id: late, require: request.hour < 12}
-  - {id: learned, profile: {fields: features.*}}
+  - {id: learned, message: "{features.temp + features.last_week:.0f} degrees", profile: {fields: features.*}}
   - {id: learned-band, when: features.temp is not missing, profile: {fields: features.*, outside: p1..p99, at_least: 2}}
   - {id: learned-output, profile: {fields: output.*}}
   - {id: unseen-field, require: features.nowhere > 1}

@@ -15,6 +15,7 @@ from tests.rules.build import HEAD, PROFILE
 _RULE = HEAD + "rules:\n  - id: a\n"
 _RANGE = _RULE + "    range: {field: output.demand, min: 0}\n"
 _NEXT = "  - id: b\n    range: {field: output.demand, min: 0}\n"
+_TWO = "guardproxy: 1\nmodel: two\nrules:\n  - id: a\n    order: [output.low, output.high]\n    action: fallback\n"
 
 BAD: list[tuple[str, str]] = [
     ("E200", _RULE + "    message: a«:» b\n"),
@@ -80,10 +81,8 @@ BAD: list[tuple[str, str]] = [
     ("E302", _RULE + "    max_change: {field: features.temp, against: «previous», up: 5%}\n"),
     ("E302", _RULE + "    max_change: {field: output.demand, against: features.temp, «by»: [features.price], up: 5%}\n"),
     ("E302", _RULE + "    max_change: {field: output.demand, against: previous, by: [«output.demand»], up: 5%}\n"),
-    ("E303", "guardproxy: 1\nmodel: two\nrules:\n  - id: a\n    order: [output.low, output.high]\n"
-             "    action: fallback\n    fallback: [{value: «0»}]\n"),
-    ("E303", "guardproxy: 1\nmodel: two\nrules:\n  - id: a\n    order: [output.low, output.high]\n"
-             "    action: fallback\n    fallback: [{value: {«lo»: 0}}]\n"),
+    ("E303", _TWO + "    fallback: [{value: «0»}]\n"),
+    ("E303", _TWO + "    fallback: [{value: {«lo»: 0}}]\n"),
     ("E304", _RULE + '    range: {field: features.temp, min: 0}\n    message: «"{output.demand} is odd"»\n'),
     ("E305", _RANGE + "    action: fallback\n    fallback: [previous, {value: «-1»}]\n"),
     ("E305", _RULE + "    order: [output.low, output.high]\n    action: fallback\n"
@@ -217,6 +216,15 @@ def test_names_that_a_profile_cannot_know_are_accepted() -> None:
     # The learned target is called demand, but the server may leave its answer unnamed.
     assert _load(_RULE + "    require: output.prediction >= 0\n") == []
     assert _load(_RULE + '    require: features["temp"] >= 0\n') == []
+
+
+def test_an_output_beside_the_learned_target_is_accepted_and_a_misspelt_one_is_not() -> None:
+    # Quantiles come from the model server; no column of the training data is called so.
+    assert _load(_RULE + "    require: output.p10 <= output.demand\n") == []
+    assert [one.code for one in _load(_RULE + "    require: output.demnd >= 0\n")] == ["E106"]
+    assert [one.code for one in _load(_RULE + "    require: output.demand <= profile.output.p10.p99\n")] == [
+        "E106"
+    ]
 
 
 def test_more_rules_than_a_model_may_have_are_refused_once() -> None:

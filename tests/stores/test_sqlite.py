@@ -437,12 +437,37 @@ def test_a_locked_file_is_reported_and_works_again_when_the_lock_is_gone(tmp_pat
         with pytest.raises(StoreError, match="locked by another process"):
             await store.add([make_hold(1)])
         assert "locked" in store.status().problem
+        assert not store.status().accepting
+        await sweep(store, START, 5)
+        assert not store.status().accepting, "the lock is still there"
         rival.execute("ROLLBACK")
         rival.close()
+        await sweep(store, START, 5)
+        assert store.status().accepting, "nobody has to add a hold to find out"
         await store.add([make_hold(1)])
-        assert store.status().problem == ""
 
     with_store(tmp_path / "a.db", work, replace(SMALL, lock_timeout_s=0.05))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_in_the_thread_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        store = SqliteHoldStore(tmp_path / "a.db", SMALL)
+        await store.open()
+
+        def fault(*_: object) -> None:
+            raise SystemExit
+
+        monkeypatch.setattr(store._worker, "_write", fault)
+        adding = [asyncio.ensure_future(outcome(store.add([make_hold(number)]))) for number in range(300)]
+        results = [*await asyncio.gather(*adding), await outcome(store.get("x"))]
+        assert set(results) == {"StoreError"}
+        assert not store.status().accepting
+        thread = store._worker._thread
+        assert thread is not None
+        await asyncio.to_thread(thread.join)
+
+    asyncio.run(asyncio.wait_for(work(), 10))
 
 
 def test_a_damaged_document_is_reported_by_its_id(tmp_path: Path) -> None:

@@ -585,3 +585,29 @@ def test_a_tunnel_ends_when_either_side_does() -> None:
                     await until(lambda: pool.open == 0 and not server.connections, "both sides are gone")
 
     run(scenario())
+
+
+def test_a_hang_up_is_noticed_even_while_the_client_is_not_being_read() -> None:
+    async def never(request: Recorded, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        async with RecorderUpstream(early=never) as upstream:
+            pool = pool_for(upstream.port)
+            async with serving(PassThrough(pool), pool) as server:
+                client = await RawClient.connect(server.port)
+                client.writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 99999999\r\n\r\n")
+                before = -1
+                while (
+                    pending := client.writer.transport.get_write_buffer_size()
+                ) != before or pending < 1 << 20:
+                    before = pending
+                    client.writer.write(b"x" * 65536)
+                    await asyncio.sleep(0.01)
+                (connection,) = server.connections
+                assert connection._paused
+                client.abort()
+                await until(lambda: pool.open == 0 and not server.connections, "everything of it ends")
+                assert server.hangups == 1
+
+    run(scenario())

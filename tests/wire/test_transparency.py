@@ -289,6 +289,8 @@ def test_a_header_that_would_not_be_one_line_is_never_written() -> None:
                     Reply(999),
                     Forward(pool, add_response=((b"X", b"a\nb"),)),
                     Forward(pool, add_request=((b"X", b"a\nb"),)),
+                    Forward(pool, add_response=((b"Content-Length", b"7"),)),
+                    Forward(pool, add_request=((b"Transfer-Encoding", b"chunked"),)),
                 ]
             )
             app = App(lambda _: bad[len(app.heads) - 1])

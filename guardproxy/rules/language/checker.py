@@ -5,8 +5,6 @@ After a flaw a node has kind `ANY`, so that one mistake is told once.
 """
 
 import difflib
-import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -42,6 +40,7 @@ from guardproxy.rules.language.nodes import (
     Within,
 )
 from guardproxy.rules.language.semantics import KIND_WORDS, ORDERINGS, kind_of, members_of, normal
+from guardproxy.rules.language.spelling import either, spelled, suggest
 from guardproxy.table import Cell
 
 
@@ -122,11 +121,11 @@ class _Checker:
         first = node.segments[0]
         if len(node.segments) > 1:
             close = difflib.get_close_matches(first, SPACES, 1)
-            help_ = f"did you mean `{close[0]}`?" if close else f"names begin with {_either(SPACES)}"
+            help_ = f"did you mean `{close[0]}`?" if close else f"names begin with {either(SPACES)}"
             self.flaw("E106", f"there is nothing called `{first}` to take names from", node, help_)
             return
         found = [space for space in SPACES if space != "lists" and first in self._names.candidates(space)]
-        help_ = _either([f"{space}.{first}" for space in found or ("features", "output")])
+        help_ = either([f"{space}.{first}" for space in found or ("features", "output")])
         if first in self._names.lists:
             help_ = f"`{first}` is a list; write `x in {first}`"
         self.flaw(
@@ -151,7 +150,7 @@ class _Checker:
                 "E106",
                 f"a profile has no statistic `{stat}`",
                 node,
-                _suggest(stat, PROFILE_STATS, "it has {}"),
+                suggest(stat, PROFILE_STATS, "it has {}"),
             )
             return missing
         if stat == "values":
@@ -176,11 +175,11 @@ class _Checker:
             self.flaw("E106", f"the profile has no {ref.stat} of `{ref.name}`", node)
             return
         what = _THINGS.get(ref.space, "field")
-        shown = _spelled(ref._replace(stat=""))
+        shown = spelled(ref._replace(stat=""))
         close = difflib.get_close_matches(ref.name, known, 1)
         help_ = ""
         if close:
-            help_ = f"did you mean `{_spelled(ref._replace(name=close[0]))}`?"
+            help_ = f"did you mean `{spelled(ref._replace(name=close[0]))}`?"
         elif known:
             help_ = f"known names: {', '.join(known[:8])}" + (", ..." if len(known) > 8 else "")
         self.flaw("E106", f"unknown {what} `{shown}`", node, help_)
@@ -275,7 +274,7 @@ class _Checker:
         if len(segments) == 1 or (len(segments) == 2 and segments[0] == "lists"):
             if name in lists:
                 return members_of(lists[name])
-            help_ = _suggest(name, tuple(lists), "lists are {}") if lists else "define it under `lists:`"
+            help_ = suggest(name, tuple(lists), "lists are {}") if lists else "define it under `lists:`"
             self.flaw("E106", f"unknown list `{name}`", path, help_)
             return None
         self.flaw("E116", "`in` needs a list on its right", path, "write `==` to compare with one value")
@@ -349,7 +348,7 @@ class _Checker:
         help_ = (
             f"did you mean `{meant}`?"
             if meant
-            else _suggest(node.function, tuple(FUNCTIONS), "functions are {}")
+            else suggest(node.function, tuple(FUNCTIONS), "functions are {}")
         )
         self.flaw("E107", f"unknown function `{node.function}`", name, help_)
 
@@ -395,26 +394,6 @@ _THINGS: Final[Mapping[str, str]] = MappingProxyType(
 def _plain(node: Node) -> Cell:
     """Return the value of a literal; None for anything else."""
     return node.value if isinstance(node, Literal) else None
-
-
-def _either(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _suggest(word: str, known: Sequence[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f"did you mean `{close[0]}`?" if close else otherwise.format(", ".join(known[:20]))
-
-
-def _spelled(ref: Ref) -> str:
-    """Spell a name so that it can be copied into an expression."""
-    space, name = ref.space, ref.name
-    if space == "profile" and "." in name:
-        inner, name = name.split(".", 1)
-        space = f"profile.{inner}"
-    plain = re.fullmatch(r"[^\W\d]\w*", name) is not None
-    spelled = f"{space}.{name}" if plain else f"{space}[{json.dumps(name, ensure_ascii=False)}]"
-    return f"{spelled}.{ref.stat}" if ref.stat else spelled
 
 
 def _clash_help(left: Node, right: Node) -> str:
