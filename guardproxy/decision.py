@@ -5,8 +5,9 @@ reached is left to `rules`, how they become a decision to `guard`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from guardproxy.table import Cell, Codes
 
@@ -101,8 +102,7 @@ class OnExpiry(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What rules may know of a request beside its rows.
 
     `at` is Unix seconds; `hour` 0-23 and `weekday` 0 (Monday) to 6 and `date` (YYYY-MM-DD) are UTC.
@@ -205,9 +205,10 @@ class Decision:
     withheld: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
     reason: Reason | None = None
-    detail: str = ""
+    outcome: Outcome = field(init=False)
+    """The strongest outcome of any row; `UNGUARDED` when there is none."""
 
-    @property
-    def outcome(self) -> Outcome:
-        """The strongest outcome of any row; `UNGUARDED` when there is none."""
-        return Outcome(int(self.outcomes.max())) if len(self.outcomes) else Outcome.UNGUARDED
+    def __post_init__(self) -> None:
+        """Find the strongest outcome once: it is asked for by headers, metrics and the journal."""
+        strongest = Outcome(int(self.outcomes.max())) if len(self.outcomes) else Outcome.UNGUARDED
+        object.__setattr__(self, "outcome", strongest)

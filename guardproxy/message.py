@@ -3,11 +3,10 @@
 Decides nothing. Content codings are undone before a message is made.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A decoded-on-demand body. `content_type` is the header's value as it came, or None when there was none."""
 
     body: bytes

@@ -5,7 +5,6 @@ Where fields come from and what they are called is left to the codecs; what they
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -28,20 +27,55 @@ EXACT_INTEGERS: Final = 2**53
 _NOTHING: Final[Mapping[str, tuple[Cell, ...]]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Rows by field.
+    """Rows by field. A table is never changed once it is made.
 
     `block` has shape (fields, rows), float64: the number in each cell, NaN where the cell is missing or is not
     a number. `exact` holds, for the fields that have at least one cell a float64 cannot say (text, yes/no, a
     whole number of 2**53 or more, a vector), all cells of that field, one per row. A field in `exact` is read
     from there; its row of the block then holds its plain numbers and NaN elsewhere.
+
+    `complete` promises that no cell is missing and that `exact` is empty. A table of one row keeps its numbers as
+    Python floats as well, or instead: single rows are judged by generated functions, and numpy would only be a detour.
     """
 
-    fields: tuple[str, ...]
-    rows: int
-    block: Floats
-    exact: Mapping[str, tuple[Cell, ...]] = field(default_factory=lambda: _NOTHING)
+    __slots__ = ("_block", "_single", "complete", "exact", "fields", "rows")
+
+    def __init__(
+        self,
+        fields: tuple[str, ...],
+        rows: int,
+        block: Floats | None,
+        exact: Mapping[str, tuple[Cell, ...]] = _NOTHING,
+        single: list[float] | None = None,
+    ) -> None:
+        """Make a table of a block, or of `single`: one row that is complete, without NaN; the list is kept."""
+        self.fields = fields
+        self.rows = rows
+        self.exact = exact
+        self.complete = single is not None
+        self._block = block
+        self._single = single
+
+    @property
+    def block(self) -> Floats:
+        """The numbers of all cells, shape (fields, rows), read-only."""
+        if self._block is None:
+            block = np.array(self._single, dtype=np.float64).reshape(-1, 1)
+            block.flags.writeable = False
+            self._block = block
+        return self._block
+
+    def single(self) -> list[float]:
+        """Return the numbers of a table of one row, one per field, NaN where there is none. Do not change them."""
+        if self._single is None:
+            if self.rows != 1:
+                raise ValueError(f"a table of {self.rows} rows has no single row")
+            self._single = self.block[:, 0].tolist()
+        return self._single
+
+    def __repr__(self) -> str:
+        return f"<Table {self.rows} rows of {', '.join(self.fields[:8])}{', ...' if len(self.fields) > 8 else ''}>"
 
     def index(self, name: str) -> int | None:
         """Return the position of the field called `name`, or None."""

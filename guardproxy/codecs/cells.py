@@ -24,6 +24,7 @@ NUMBERS: Final = frozenset({float, int})
 NUMBERS_OR_MISSING: Final = frozenset({float, int, type(None)})
 SCALARS: Final = frozenset({float, int, str, bool, type(None)})
 
+_FLOATS: Final = frozenset({float})
 _SMALL: Final = 64
 
 
@@ -38,6 +39,21 @@ def plain_block(values: Sequence[Any]) -> Floats | None:
         return None
     block: Floats = np.array(values, dtype=np.float64)
     return block if is_exact_block(block) else None
+
+
+def plain_row(values: list[Any]) -> list[float] | None:
+    """Return a short list of numbers as floats; None unless all are finite numbers below 2**53 in magnitude."""
+    kinds = set(map(type, values))
+    if kinds != _FLOATS:
+        if not values or not NUMBERS.issuperset(kinds):
+            return None
+        if max(values) >= EXACT_INTEGERS or min(values) <= -EXACT_INTEGERS:
+            return None
+        values = [float(value) for value in values]
+    # Comparisons with NaN are false wherever it stands but in the first place, where the sum gives it away.
+    elif not -EXACT_INTEGERS < min(values) <= max(values) < EXACT_INTEGERS:
+        return None
+    return values if isfinite(sum(values)) else None
 
 
 def plain_matrix(rows: Sequence[Sequence[Any]]) -> Floats | None:

@@ -22,6 +22,7 @@ from guardproxy.codecs.cells import (
     cells_of,
     plain_block,
     plain_matrix,
+    plain_row,
 )
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import Doubled, is_exact_block
@@ -93,13 +94,6 @@ def block_table(names: tuple[str, ...], matrix: Floats) -> Table:
     block = np.ascontiguousarray(matrix.T)
     block.flags.writeable = False
     return Table(names, len(matrix), block, _ALL_PLAIN)
-
-
-def row_table(names: tuple[str, ...], row: Floats) -> Table:
-    """Return a table of one row of numbers."""
-    block = row.reshape(-1, 1)
-    block.flags.writeable = False
-    return Table(names, 1, block, _ALL_PLAIN)
 
 
 def column_table(names: tuple[str, ...], column: Floats) -> Table:
@@ -333,9 +327,9 @@ def _matrix_table(rows: list[list[Any]], namer: Namer, *, exact: bool) -> Table:
     check_fields(width)
     names = namer(width)
     if len(rows) == 1:
-        block = plain_block(rows[0])
-        if block is not None:
-            return row_table(names, block)
+        numbers = plain_row(rows[0])
+        if numbers is not None:
+            return Table(names, 1, None, single=numbers)
     else:
         matrix = plain_matrix(rows)
         if matrix is not None:
@@ -354,9 +348,9 @@ def _records_table(records: list[dict[str, Any]], *, exact: bool) -> Table:
     if len(records) == 1:
         check_fields(len(first))
         names = tuple(first)
-        block = plain_block(list(first.values()))
-        if block is not None:
-            return row_table(names, block)
+        numbers = plain_row(list(first.values()))
+        if numbers is not None:
+            return Table(names, 1, None, single=numbers)
         return columns_table([(name, (cell,)) for name, cell in first.items()], 1, exact=exact)
     names = tuple(dict.fromkeys(chain.from_iterable(records)))
     check_fields(len(names), len(records), sum(map(len, records)))

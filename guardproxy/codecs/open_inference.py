@@ -10,11 +10,13 @@ does not say where its JSON ends.
 from collections.abc import Sequence
 from itertools import chain
 from math import prod
+from operator import itemgetter
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
-from guardproxy.codecs.cells import NUMBERS_OR_MISSING, SCALARS, plain_block
+from guardproxy.codecs.base import CodecOptions
+from guardproxy.codecs.cells import NUMBERS_OR_MISSING, SCALARS, plain_block, plain_row
 from guardproxy.codecs.json_codec import JsonCodec
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import JsonReader, as_object
@@ -28,7 +30,6 @@ from guardproxy.codecs.layouts import (
     columns_table,
     distinct,
     named_fields,
-    row_table,
     split_field,
 )
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
@@ -36,6 +37,8 @@ from guardproxy.table import Table
 
 _SHARED: Final = "shared_memory_region"
 _ONE_ROW: Final = ([1], [1, 1])
+_PARTS: Final = itemgetter("name", "shape", "data", "datatype")
+_STR: Final = frozenset({str})
 
 
 class Tensor(NamedTuple):
@@ -70,14 +73,21 @@ class OpenInference(JsonCodec):
     name: ClassVar[str] = "open-inference"
     foreign: ClassVar[bytes] = b'"binary_data_size"'
 
+    def __init__(self, options: CodecOptions, reader: JsonReader | None = None) -> None:
+        super().__init__(options, reader)
+        # Most clients send the same names for ever. The last ones seen spare the checks, and keep their strings' hashes.
+        self._inputs_seen: tuple[str, ...] = ()
+        self._outputs_seen: tuple[str, ...] = ()
+
     def _request(self, value: Any, exact: bool) -> tuple[Table, int]:
         root = as_object(value, "the request")
         listed = _tensors_of(root, "inputs")
         keys = self._reader.others(root, "inputs")
-        plain = not exact or set(map(type, listed)) == {dict}
-        quick = _one_row(listed) if plain else None
+        quick = None if exact or len(listed) < 2 else self._one_row(listed, self._inputs_seen)
         if quick is not None:
-            return quick[0], keys + quick[1]
+            if quick[0] is not self._inputs_seen:
+                self._inputs_seen = distinct(quick[0], "the inputs' names")
+            return Table(quick[0], 1, None, single=quick[1]), keys + quick[2]
         tensors: list[Tensor] = []
         for item in listed:
             tensor, inner = read_tensor(item, self._reader)
@@ -127,9 +137,49 @@ class OpenInference(JsonCodec):
             quick = self._lone_output(as_object(listed[0], "an output"), rows)
             if quick is not None:
                 return quick[0], keys + quick[1]
+        if rows == 1 and len(listed) > 1 and not exact:
+            row = self._one_row(listed, self._outputs_seen)
+            if row is not None and self._is_named(row[0]):
+                return Table(row[0], 1, None, single=row[1]), keys + row[2]
         fields, inner = self._output_fields(listed, rows)
         named = named_fields(fields, self._options.outputs)
         return columns_table([field[:2] for field in named], rows, exact=exact), keys + inner
+
+    def _is_named(self, names: tuple[str, ...]) -> bool:
+        """Tell whether a response's names stand as they are: all different, and the route's among them."""
+        if names is not self._outputs_seen:
+            different = set(names)
+            if len(different) != len(names) or not different.issuperset(self._options.outputs):
+                return False
+            self._outputs_seen = names
+        return True
+
+    def _one_row(
+        self, tensors: list[Any], seen: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], list[float], int] | None:
+        """Read the commonest message, one row with a tensor of one number per column: its names, its numbers and the
+        keys in it. None when it is another one."""
+        count = len(tensors)
+        try:
+            names, shapes, data, types = zip(*map(_PARTS, tensors), strict=True)
+            cells = [values[0] for values in data]
+            keys = sum(map(len, tensors))
+            if keys != 4 * count:
+                keys = sum(_tensor_keys(tensor, self._reader) for tensor in tensors)
+        except (TypeError, KeyError, IndexError, AttributeError):
+            return None
+        shape = shapes[0]
+        if shape not in _ONE_ROW or shapes.count(shape) != count or sum(map(len, data)) != count:
+            return None
+        if names == seen:
+            names = seen
+        elif not _STR.issuperset(map(type, names)):
+            return None
+        if not _STR.issuperset(map(type, types)):
+            return None
+        # A number in the first place says that the data are a list.
+        numbers = plain_row(cells)
+        return None if numbers is None else (names, numbers, keys)
 
     def _lone_output(self, tensor: dict[str, Any], rows: int) -> tuple[Table, int] | None:
         """Read the commonest response, one flat column of numbers; None when it is another one."""
@@ -240,28 +290,6 @@ def _fields_of(tensor: Tensor, position: int, rows: int, *, whole: bool) -> list
     if whole or NUMBERS_OR_MISSING.issuperset(map(type, listed)):
         return [field]
     return split_field(field, [f"{tensor.name}[{at}]" for at in range(width)])
-
-
-def _one_row(tensors: list[Any]) -> tuple[Table, int] | None:
-    """Read the commonest request, one row with a tensor of one number per column; None when it is another one."""
-    count = len(tensors)
-    try:
-        shapes = [tensor["shape"] for tensor in tensors]
-        data = [tensor["data"] for tensor in tensors]
-        cells = [values[0] for values in data]
-        names = [tensor["name"] for tensor in tensors]
-        for tensor in tensors:
-            tensor["datatype"]
-    except (TypeError, KeyError, IndexError):
-        return None
-    shape = shapes[0]
-    if count < 2 or shape not in _ONE_ROW or shapes.count(shape) != count:
-        return None
-    # Each has its four keys and a first value by now, so these sums say that none has more.
-    if sum(map(len, tensors)) != 4 * count or sum(map(len, data)) != count:
-        return None
-    block = plain_block(cells)
-    return None if block is None else (row_table(distinct(names, "the inputs' names"), block), 4 * count)
 
 
 def _tensors_of(root: dict[str, Any], key: str) -> list[Any]:

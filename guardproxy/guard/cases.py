@@ -12,7 +12,7 @@ from typing import Final
 from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.decision import Decision, Outcome, RequestFacts, Verdict
 from guardproxy.guard.guard import Guard
-from guardproxy.guard.screen import judge_request, judge_response
+from guardproxy.guard.screen import codes_of, judge_request, judge_response
 from guardproxy.profile.model import Profile
 from guardproxy.rules import Case, Expected, Ruleset, View
 from guardproxy.table import Cell, Codes, Table, table_from_records
@@ -58,10 +58,11 @@ def run_case(ruleset: Ruleset, case: Case, profile: Profile | None = None) -> Ca
         return rows[row].previous
 
     facts = _facts(case.given.request)
-    codes, refusal = judge_request(guard, View(features, None, facts, previous))
+    verdicts, refusal = judge_request(guard, View(features, None, facts, previous))
+    codes = codes_of(verdicts)
     decision, rule_ids = refusal, guard.bind(features.fields, ()).rule_ids
     if refusal is None and predictions is not None:
-        decision = judge_response(guard, View(features, predictions, facts, previous), codes)
+        decision = judge_response(guard, View(features, predictions, facts, previous), verdicts)
         codes, rule_ids = decision.verdicts, decision.rules
     return _compare(case, decision, codes, rule_ids, predictions if refusal is None else None)
 

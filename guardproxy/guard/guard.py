@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from guardproxy.codecs import Codec
+from guardproxy.decision import Decision
 from guardproxy.profile.model import Profile
 from guardproxy.rules import BoundRules, Ruleset
 from guardproxy.table import Cell
@@ -34,7 +35,8 @@ class NoPast:
 
 @dataclass(slots=True, eq=False)
 class Guard:
-    """Everything that screens one model's exchanges; immutable but for its bounded cache of compiled rules.
+    """Everything that screens one model's exchanges; immutable but for two bounded caches: compiled rules by field
+    names, and the decisions about single rows with nothing but quiet verdicts.
 
     `key` names the features that make an entity. `stats` overrides statistics of the profile (in rules' tests), by
     `(field, stat)`.
@@ -46,10 +48,22 @@ class Guard:
     profile: Profile | None = None
     key: tuple[str, ...] = ()
     stats: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    quiet: dict[bytes, Decision] = field(default_factory=dict)
     _bound: dict[tuple[tuple[str, ...], tuple[str, ...]], BoundRules] = field(default_factory=dict)
+    _last: list[tuple[tuple[str, ...], tuple[str, ...], BoundRules] | None] = field(
+        default_factory=lambda: [None, None]
+    )
 
     def bind(self, features: tuple[str, ...], outputs: tuple[str, ...]) -> BoundRules:
         """Return the rules compiled for these field names."""
+        last = self._last[bool(outputs)]
+        if last is not None and features is last[0] and outputs is last[1]:
+            return last[2]
+        bound = self._look_up(features, outputs)
+        self._last[bool(outputs)] = (features, outputs, bound)
+        return bound
+
+    def _look_up(self, features: tuple[str, ...], outputs: tuple[str, ...]) -> BoundRules:
         names = (features, outputs)
         bound = self._bound.get(names)
         if bound is None:

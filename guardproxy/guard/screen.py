@@ -5,8 +5,7 @@ a body cannot be read as rows; whether that opens or closes the route is left to
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,23 +16,28 @@ from guardproxy.message import Message
 from guardproxy.rules import View
 from guardproxy.table import Cell, Codes, Table
 
+MAX_QUIET: Final = 1_024
+"""Patterns of ok and skipped verdicts whose decision is kept; there are as many as `when` can make."""
+
 _QUIET: Final = np.array([verdict in (Verdict.OK, Verdict.SKIPPED) for verdict in Verdict], dtype=np.bool_)
 _QUIET_BYTES: Final = bytes((Verdict.OK, Verdict.SKIPPED))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Screening:
+Verdicts: TypeAlias = Codes | bytes
+"""The verdicts of one phase: codes of shape (rules, rows), or for one row a byte per rule."""
+
+
+class Screening(NamedTuple):
     """What is known of an exchange after its request: the rows, the request-phase verdicts, and a refusal if any."""
 
     table: Table
     facts: RequestFacts
     past: Past
-    verdicts: Codes
+    verdicts: Verdicts
     refusal: Decision | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Screened:
+class Screened(NamedTuple):
     """A decision with the predictions it is about."""
 
     decision: Decision
@@ -58,34 +62,51 @@ def screen_response(guard: Guard, screening: Screening, message: Message) -> Scr
     return Screened(judge_response(guard, view, screening.verdicts), predictions)
 
 
-def judge_request(guard: Guard, view: View) -> tuple[Codes, Decision | None]:
+def judge_request(guard: Guard, view: View) -> tuple[Verdicts, Decision | None]:
     """Judge the request-phase rules; the decision is given when one of them rejects a row."""
-    bound = guard.bind(view.features.fields, ())
-    verdicts = bound.judge(Phase.REQUEST, view)
-    if is_quiet(verdicts):
-        return verdicts, None
-    return verdicts, _refusal(guard, Judged(bound, bound.rules_of(Phase.REQUEST), verdicts, view))
+    features = view.features
+    bound = guard.bind(features.fields, ())
+    verdicts: Verdicts
+    if features.rows == 1:
+        verdicts = bound.judge_one(Phase.REQUEST, view)
+        if not verdicts.translate(None, _QUIET_BYTES):
+            return verdicts, None
+    else:
+        verdicts = bound.judge(Phase.REQUEST, view)
+        if is_quiet(verdicts):
+            return verdicts, None
+    judged = Judged(bound, bound.rules_of(Phase.REQUEST), codes_of(verdicts), view)
+    return verdicts, _refusal(guard, judged)
 
 
-def judge_response(guard: Guard, view: View, request_verdicts: Codes) -> Decision:
+def judge_response(guard: Guard, view: View, request_verdicts: Verdicts) -> Decision:
     """Judge the response-phase rules and resolve them together with the request's verdicts."""
-    predictions = view.output
+    features, predictions = view.features, view.output
     if predictions is None:
         raise ValueError("a response is judged by its predictions")
-    bound = guard.bind(view.features.fields, predictions.fields)
-    verdicts = bound.judge(Phase.RESPONSE, view)
-    both = np.concatenate((request_verdicts, verdicts)) if len(request_verdicts) else verdicts
-    if is_quiet(both):
-        return _all_allowed(guard, bound.rule_ids, both, view.features.rows)
+    bound = guard.bind(features.fields, predictions.fields)
+    if features.rows == 1 and type(request_verdicts) is bytes:
+        # A quiet single row is the commonest exchange: every one with the same verdicts has the same decision.
+        one = request_verdicts + bound.judge_one(Phase.RESPONSE, view)
+        if not one.translate(None, _QUIET_BYTES):
+            return guard.quiet.get(one) or _remembered(guard, bound.rule_ids, one)
+        both = codes_of(one)
+    else:
+        verdicts = bound.judge(Phase.RESPONSE, view)
+        both = np.concatenate((codes_of(request_verdicts), verdicts))
+        if is_quiet(both):
+            return _all_allowed(guard, bound.rule_ids, both, features.rows)
     rules = bound.rules_of(Phase.REQUEST) + bound.rules_of(Phase.RESPONSE)
     return resolve(guard, Judged(bound, rules, both, view))
 
 
+def codes_of(verdicts: Verdicts) -> Codes:
+    """Return verdicts as codes of shape (rules, rows)."""
+    return np.frombuffer(verdicts, dtype=np.uint8).reshape(-1, 1) if isinstance(verdicts, bytes) else verdicts
+
+
 def is_quiet(verdicts: Codes) -> bool:
     """Tell whether every verdict is ok or skipped."""
-    if verdicts.size <= 256:
-        # Deleting the quiet bytes beats a numpy reduction on the short arrays of single rows.
-        return not verdicts.tobytes().translate(None, _QUIET_BYTES)
     return bool(_QUIET[verdicts].all())
 
 
@@ -122,6 +143,14 @@ def _all_allowed(guard: Guard, rules: tuple[str, ...], verdicts: Codes, rows: in
     return Decision(
         guard.model, guard.ruleset.fingerprint, rows, np.zeros(rows, dtype=np.uint8), rules, verdicts
     )
+
+
+def _remembered(guard: Guard, rules: tuple[str, ...], verdicts: bytes) -> Decision:
+    if len(guard.quiet) >= MAX_QUIET:
+        guard.quiet.clear()
+    decision = _all_allowed(guard, rules, codes_of(verdicts), 1)
+    guard.quiet[verdicts] = decision
+    return decision
 
 
 class _Previous:

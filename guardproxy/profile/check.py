@@ -74,11 +74,10 @@ class BoundCheck:
         if (
             not self._absent
             and (not table.exact or self._number_names.isdisjoint(table.exact))
-            and self._block.inside(table.block)
-            and all(
-                _others_inside(limit, table.exact.get(name), table.block[at])
-                for _, name, limit, at in self._others
+            and (
+                self._block.row_inside(table.single()) if table.rows == 1 else self._block.inside(table.block)
             )
+            and (not self._others or self._others_inside(table))
         ):
             return None
         codes = np.zeros((len(self.fields), table.rows), dtype=np.uint8)
@@ -95,6 +94,12 @@ class BoundCheck:
             values = table.block[at].tolist() if cells is None else cells
             codes[row] = [position_of(limit, None if value != value else value) for value in values]
         return codes if codes.any() else None
+
+    def _others_inside(self, table: Table) -> bool:
+        return all(
+            _others_inside(limit, table.exact.get(name), table.block[at])
+            for _, name, limit, at in self._others
+        )
 
 
 class _Block:
@@ -138,8 +143,6 @@ class _Block:
         """Tell whether every cell is inside; a false No only costs time."""
         if not self._lows:
             return True
-        if block.shape[1] == 1:
-            return self._row_inside(block[:, 0].tolist())
         numbers = block if self._same else block[self._at]
         if self._all_required:
             # NaN compares false, so a missing cell is found by the same two comparisons.
@@ -159,7 +162,8 @@ class _Block:
                 return False
         return all(closed.issuperset(_present(numbers[place].tolist())) for place, closed in self._members)
 
-    def _row_inside(self, row: list[float]) -> bool:
+    def row_inside(self, row: list[float]) -> bool:
+        """Tell the same of the numbers of one row."""
         values = row if self._same else [row[at] for at in self._pick]
         if self._all_required:
             if not (all(map(operator.le, self._lows, values)) and all(map(operator.le, values, self._highs))):

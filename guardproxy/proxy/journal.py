@@ -7,8 +7,7 @@ counted). The reply never waits for any of this.
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from guardproxy.decision import Decision, Outcome
 from guardproxy.stats import ModelWindows, Sample
@@ -23,8 +22,7 @@ BUCKETS_S: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class Entry(NamedTuple):
     """One screened exchange with what its reply said."""
 
     id: str

@@ -53,11 +53,19 @@ class BoundRules:
 
         Raises ValueError when the view's tables have other fields than these rules were bound to.
         """
+        self._check(phase, view)
+        return self.plans[phase].judge(view)
+
+    def judge_one(self, phase: Phase, view: View) -> bytes:
+        """Return what `judge` returns for a view of one row, one byte per rule."""
+        self._check(phase, view)
+        return self.plans[phase].judge_one(view)
+
+    def _check(self, phase: Phase, view: View) -> None:
         if view.features.fields != self.features:
             raise ValueError("the rules are bound to other features than the table has")
         if phase is Phase.RESPONSE and (view.output is None or view.output.fields != self.outputs):
             raise ValueError("the rules are bound to other outputs than the response has")
-        return self.plans[phase].judge(view)
 
     def acts(self, rule: Rule, verdict: Verdict) -> bool:
         """Tell whether the rule is enforced and the verdict counts as a violation."""

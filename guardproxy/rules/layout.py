@@ -86,6 +86,28 @@ class Layout:
     facts: tuple[str, ...]
     past: tuple[tuple[By, tuple[str, ...]], ...]
 
+    def one(self, view: View) -> Sequence[Cell]:
+        """Gather the cells of a view of one row, None where missing."""
+        features, output = view.features, view.output
+        complete = features.complete and not self.past
+        if self.outputs:
+            answers = _answers(view)
+            complete = complete and answers.complete
+        if not complete or self.features is not None:
+            return self.rows(view)[0]
+        row: list[Cell] = (
+            [*features.single(), *output.single(), None]
+            if self.outputs and output
+            else [*features.single(), None]
+        )
+        cells = [row[at] for at in self.picks]
+        if self.facts:
+            cells += [getattr(view.facts, name) for name in self.facts]
+        cells.append(None)
+        if self.whole_picks:
+            cells += [row[at] for at in self.whole_picks]
+        return cells
+
     def rows(self, view: View) -> list[list[Cell]]:
         """Gather the cells of every row, None where missing."""
         block = view.features.block if self.features is None else view.features.block[self.features]

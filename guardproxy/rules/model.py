@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from guardproxy.decision import (
     Action,
@@ -190,8 +190,7 @@ class Case:
     expect: tuple[Expected, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
+class View(NamedTuple):
     """What rules look at: the rows, what is known of the request, and the past.
 
     `previous(by, row)` gives the last good predictions of the row's entity, named by the fields `by`; None when there

@@ -87,6 +87,16 @@ class Plan:
             return np.zeros((0, rows), dtype=np.uint8)
         return self.by_row(view) if rows < COLUMNS_FROM else self.by_column(view)
 
+    def judge_one(self, view: View) -> bytes:
+        """Return the verdict codes of a view of one row, one byte per rule."""
+        if not self.steps:
+            return b""
+        out = bytearray(len(self.steps))
+        _run(self.steps, self.layout.one(view), out, 0, 1)
+        if self.insides:
+            self._look_inside(view, np.frombuffer(out, dtype=np.uint8).reshape(-1, 1))
+        return bytes(out)
+
     def by_row(self, view: View) -> Codes:
         """Judge row by row."""
         rows = view.features.rows

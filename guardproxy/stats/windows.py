@@ -7,7 +7,7 @@ it has gathered; nothing here reads a clock.
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ MAX_FIELDS: Final = 2_000
 MAX_SHAPES: Final = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class Sample(NamedTuple):
     """One screened exchange, as the windows see it. `predictions` is None when there was no usable response."""
 
     at: float
@@ -167,7 +166,10 @@ def _merge(target: _Bucket, source: _Bucket) -> None:
 def _stacked(fields: tuple[str, ...], tables: list[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
-    block: Floats = np.concatenate([table.block for table in tables], axis=1)
+    if all(table.rows == 1 for table in tables):
+        block: Floats = np.array([table.single() for table in tables]).T
+    else:
+        block = np.concatenate([table.block for table in tables], axis=1)
     names = {name for table in tables for name in table.exact}
     exact = {name: tuple(cell for table in tables for cell in table.column(name)) for name in names}
     return Table(fields, block.shape[1], block, exact)

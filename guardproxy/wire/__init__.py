@@ -2,6 +2,12 @@
 
 An application answers `plan(head, peer)` once per request head with a Reply, a Forward or a Collect; the wire does the
 framing, the ordering, the backpressure and the timeouts. The RFC 9110 and 9112 duties of an intermediary are kept here.
+
+What does not pass through as it is: hop-by-hop lines and what Connection names; trailers; interim responses other than
+100 (to a client that asked) and 101 (to a client that asked for a tunnel); upgrades to h2c, HTTP and TLS, which would
+carry requests past the application; an absolute-form target, which becomes its path and Host. What is added: Via to
+requests, Date to responses without one. A target with a fragment is refused, since upstreams would cut it off after it
+was matched whole.
 """
 
 from guardproxy.wire.exchange import Exchange

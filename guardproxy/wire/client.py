@@ -64,7 +64,7 @@ class ClientConnection(AnsweringConnection):
         reader = self._reader
         if reader.deaf:
             return
-        if self._active is None and not self._backlog and not reader.turns:
+        if self._active is None and not self._backlog and not reader.turns and self._blocked_since is None:
             turn = reader.repeated(data)
             if turn is not None:
                 self._active = turn
@@ -157,8 +157,14 @@ class ClientConnection(AnsweringConnection):
             self._reader.deaf = True
             self.callback_failed(exc)
             return
-        self.advance()
-        self.regulate()
+        turns = self._reader.turns
+        if self._active is None and len(turns) == 1 and turns[0].complete and not self._held_back:
+            # The usual case: one whole request, and nothing in its way.
+            self._active = turn = turns.popleft()
+            self._start(turn)
+        else:
+            self.advance()
+            self.regulate()
 
     def _feed_backlog(self) -> None:
         if self._feeding:
@@ -202,6 +208,11 @@ class ClientConnection(AnsweringConnection):
                 pass
         finally:
             self._advancing = False
+
+    @property
+    def _held_back(self) -> bool:
+        """No further turn may begin: the client does not read its answers, or the connection is ending."""
+        return self._blocked_since is not None or self._closing_since is not None or self._reader.deaf
 
     def _step(self) -> bool:
         """One step; False when there is nothing to do."""
@@ -253,6 +264,8 @@ class ClientConnection(AnsweringConnection):
         reader.turns.clear()
         self._backlog = b""
         self._active = None
+        if turn is not None:
+            turn.taker = None
         if whole:
             self._transport.close()
             return

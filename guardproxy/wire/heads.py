@@ -236,6 +236,8 @@ def request_head(method: bytes, target: bytes, version: str, headers: list[Heade
     _check_host(head, special.pop(b"host", None), authority)
     if special:
         head.via = special.get(b"via")
+        if not _DISGUISED.isdisjoint(special):
+            raise HeadFault(400, "a framing header under another spelling")
         _set_length(head, special, codings_fault=501)
         _set_connection(head, special.get(b"connection"))
         _set_expectation(head, special.get(b"expect"))
@@ -280,9 +282,17 @@ def host_is_valid(value: bytes) -> bool:
 _SLASH = 0x2F
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _BODILESS = frozenset({204, 304})
-_REQUEST_SPECIAL = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"via"}
-)
+# Servers that turn header names into variables read these as Content-Length and Transfer-Encoding.
+_DISGUISED = frozenset({b"content_length", b"transfer_encoding"})
+_REQUEST_SPECIAL = _DISGUISED | {
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"connection",
+    b"expect",
+    b"upgrade",
+    b"via",
+}
 _RESPONSE_SPECIAL = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 

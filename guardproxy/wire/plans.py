@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,8 +50,7 @@ class UpstreamFailure:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
+class UpstreamResponse(NamedTuple):
     """A collected response: `body` is as it came (never decompressed); `seconds` from the send to the last byte."""
 
     head: ResponseHead
@@ -59,8 +58,7 @@ class UpstreamResponse:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """How a forwarded exchange ended. `status` is 0 when no head reached the client; bytes are body bytes."""
 
     status: int
@@ -74,7 +72,7 @@ class Transfer:
 class Forward:
     """Stream the request to `upstream` and its response back, both as they come.
 
-    Names in the two drop sets are lower case. `failed` answers when no response head came; `done` is called once.
+    Best made once and used for many requests. Names in the two drop sets are lower case. `failed` answers when no response head came; `done` is called once.
     """
 
     upstream: Pool

@@ -14,7 +14,8 @@ from guardproxy.wire.heads import RequestHead, ResponseHead
 
 H = TypeVar("H", RequestHead, ResponseHead)
 
-_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})\r\n", re.IGNORECASE)
+_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*(0|[1-9][0-9]{0,14})\r\n", re.IGNORECASE)
+_ZERO = 0x30
 _MAX_HEAD = 2048
 _PATIENCE = 8
 _RETRY_EVERY = 64
@@ -42,7 +43,12 @@ class KnownHead(Generic[H]):
             return head if len(data) == at else None
         end = data.find(b"\r", at, at + 16)
         digits = data[at:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(self._after, end):
+        if (
+            end < 0
+            or not digits.isdigit()
+            or (digits[0] == _ZERO and end - at > 1)
+            or not data.startswith(self._after, end)
+        ):
             return None
         length = int(digits)
         if len(data) - end - len(self._after) != length:

@@ -54,7 +54,11 @@ class PassThrough(App):
     """Forwards everything."""
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(lambda _: Forward(pool, done=self.transfers.append))
+        plan = Forward(pool, done=self._ended)
+        super().__init__(lambda _: plan)
+
+    def _ended(self, transfer: Transfer) -> None:
+        self.transfers.append(transfer)
 
 
 class Guarding(App):

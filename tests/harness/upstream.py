@@ -84,7 +84,7 @@ class RecorderUpstream:
                     await writer.drain()
                 else:
                     await self.answer(request, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError, RuntimeError):
             self.lost += 1
         finally:
             self._writers.discard(writer)

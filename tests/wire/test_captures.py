@@ -14,22 +14,26 @@ from tests.shared import shared_file
 
 if TYPE_CHECKING:
     import asyncio
+import re
 
-_OUT, _IN = b"=== CLIENT -> SERVER ===\n", b"\n=== SERVER -> CLIENT ===\n"
+_MARK = re.compile(rb"\n?=== (CLIENT -> SERVER|SERVER -> CLIENT) ===\n")
+_START = re.compile(rb"^[A-Z]+ \S+ HTTP/1\.1\r$", re.MULTILINE)
+_STATUS = re.compile(rb"^HTTP/1\.1 ", re.MULTILINE)
 _HOP = (b"connection:", b"keep-alive:", b"transfer-encoding:", b"te:", b"upgrade:")
 
 
 def _exchanges() -> list[tuple[str, bytes, bytes]]:
     found = []
     for path in sorted(shared_file("captures").glob("*/*.txt")):
-        out, separator, back = path.read_bytes().partition(_IN)
-        if (
-            separator
-            and out.startswith(_OUT)
-            and out.count(b" HTTP/1.1\r\n") == 1
-            and back.startswith(b"HTTP/1.")
-        ):
-            found.append((path.stem, out[len(_OUT) :], back))
+        _, *parts = _MARK.split(path.read_bytes())
+        out = b"".join(
+            data for mark, data in zip(parts[::2], parts[1::2], strict=True) if mark.startswith(b"CLIENT")
+        )
+        back = b"".join(
+            data for mark, data in zip(parts[::2], parts[1::2], strict=True) if mark.startswith(b"SERVER")
+        )
+        if len(_START.findall(out)) == 1 and len(_STATUS.findall(back)) == 1:
+            found.append((path.stem, out, back))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -51,14 +50,23 @@ def test_pipelined_requests_are_answered_in_order(guarded: bool, uvloop: bool) -
     run(scenario(), uvloop=uvloop)
 
 
-def test_a_client_that_pipelines_and_never_reads_is_not_answered_without_bound() -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_client_that_pipelines_and_never_reads_is_not_answered_without_bound(alone: bool) -> None:
     body = b"x" * 10_000
 
     async def scenario() -> None:
         app = App(lambda _: Reply(200, (), body))
         async with serving(app, limits=Limits(max_pipelined=8)) as server:
             client = await RawClient.connect(server.port)
-            client.writer.write(GET * 20_000)
+            if alone:  # each request in a read of its own, so that it is a known head
+                for number in range(3_000):
+                    client.writer.write(GET)
+                    await until(
+                        lambda n=number: server.requests > n or any(c._paused for c in server.connections),  # type: ignore[misc]
+                        "it is read, or reading has stopped",
+                    )
+            else:
+                client.writer.write(GET * 20_000)
             before = -1
             while server.requests != before:
                 before = server.requests
@@ -73,8 +81,6 @@ def test_a_client_that_pipelines_and_never_reads_is_not_answered_without_bound()
 
 
 def test_a_hang_up_cancels_the_upstream_call_at_once() -> None:
-    times: list[float] = []
-
     async def never(request: Recorded, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -87,10 +93,8 @@ def test_a_hang_up_cancels_the_upstream_call_at_once() -> None:
                     count = len(upstream.requests)
                     await client.send(GET)
                     await until(lambda n=count: len(upstream.requests) > n, "the request arrives")  # type: ignore[misc]
-                    start = time.perf_counter()
                     client.abort()
                     await until(lambda: pool.open == 0, "the upstream connection is closed")
-                    times.append(time.perf_counter() - start)
                     assert server.hangups == 1
                     if isinstance(app, Guarding):
                         exchange = app.exchanges[0]
@@ -104,8 +108,6 @@ def test_a_hang_up_cancels_the_upstream_call_at_once() -> None:
                 assert not app.faults
 
     run(scenario())
-    # The promise is 100 ms; the bound here leaves room for a busy machine.
-    assert max(times) < 1.0
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -587,27 +589,70 @@ def test_a_tunnel_ends_when_either_side_does() -> None:
     run(scenario())
 
 
-def test_a_hang_up_is_noticed_even_while_the_client_is_not_being_read() -> None:
+@pytest.mark.parametrize("how", ["end", "reset"])
+def test_a_hang_up_is_noticed_even_while_the_client_is_not_being_read(how: str) -> None:
     async def never(request: Recorded, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
     async def scenario() -> None:
-        async with RecorderUpstream(early=never) as upstream:
+        async with RecorderUpstream(never) as upstream:
             pool = pool_for(upstream.port)
-            async with serving(PassThrough(pool), pool) as server:
+            async with serving(PassThrough(pool), pool, limits=Limits(max_pipelined=2)) as server:
                 client = await RawClient.connect(server.port)
-                client.writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 99999999\r\n\r\n")
-                before = -1
-                while (
-                    pending := client.writer.transport.get_write_buffer_size()
-                ) != before or pending < 1 << 20:
-                    before = pending
-                    client.writer.write(b"x" * 65536)
-                    await asyncio.sleep(0.01)
-                (connection,) = server.connections
-                assert connection._paused
-                client.abort()
+                await client.send(GET * 10)
+                await until(lambda: [c for c in server.connections if c._paused], "reading stops")
+                await until(lambda: upstream.requests, "the first request is on its way")
+                if how == "reset":
+                    _reset(client.writer)
+                else:
+                    client.abort()
                 await until(lambda: pool.open == 0 and not server.connections, "everything of it ends")
                 assert server.hangups == 1
+                assert len(upstream.requests) == 1
+
+    run(scenario())
+
+
+def test_the_rest_of_a_body_nobody_wants_may_not_take_for_ever() -> None:
+    async def scenario() -> None:
+        app = App(lambda _: Reply(403, (), b"no"))
+        async with serving(app, timeouts=Timeouts(body_s=0.1, linger_s=0.1)) as server:
+            client = await RawClient.connect(server.port)
+            response = await client.exchange(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 6\r\n\r\nab")
+            assert (response.status, response.all(b"connection")) == (403, [])
+            assert await client.end() == "clean"
+            await until(lambda: not server.connections, "the connection is let go")
+
+    run(scenario())
+
+
+def test_nothing_refers_to_itself_when_it_is_over() -> None:
+    import gc
+
+    async def scenario() -> None:
+        async with RecorderUpstream(echo) as upstream:
+            pool = pool_for(upstream.port)
+            for app in (PassThrough(pool), Guarding(pool)):
+                async with serving(app) as server:
+                    client = await RawClient.connect(server.port)
+                    await client.exchange(GET)
+                    gc.collect()
+                    gc.disable()
+                    try:
+                        for number in range(50):
+                            await client.exchange(b"GET /%d HTTP/1.1\r\nHost: g\r\n\r\n" % number)
+                        app.__dict__.get("exchanges", []).clear()
+                        kinds = {type(thing).__name__ for thing in gc.get_objects()}
+                        assert not kinds & {
+                            "Turn",
+                            "Forwarding",
+                            "Collecting",
+                            "Exchange",
+                            "ExchangeCall",
+                            "Call",
+                        }, kinds
+                    finally:
+                        gc.enable()
+            pool.close()
 
     run(scenario())
