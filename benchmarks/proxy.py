@@ -3,6 +3,10 @@
 Needs nginx and wrk (Debian: `apt-get install nginx-light wrk`). One nginx answers as the model server; the same load goes
 through nginx `proxy_pass`, guardproxy unguarded and guardproxy guarded, in turn and several times over, in one run. The
 figure is user and system time of the proxy's own process per request, from /proc; the ratio is to nginx in the same round.
+
+Two loads: `steady` offers every proxy the same rate, well below what each can do, as a sidecar lives; `full` lets 32
+connections ask as fast as they are answered. At full speed the faster proxy keeps its peers awake and so pays for fewer
+wake-ups per request than the slower one, which the ratio then counts as the slower one's own work.
 """
 
 import argparse
@@ -31,6 +35,9 @@ from guardproxy.profile.document import dump_profile
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 BARS: Final = {"guardproxy unguarded": 2.0, "guardproxy guarded": 4.0}
+LOADS: Final = {"steady": 16, "full": 0}
+"""Milliseconds that each connection rests between two requests."""
+BASE: Final = "nginx proxy_pass"
 PATH: Final = "/v2/models/bench/infer"
 
 NGINX: Final = """\
@@ -87,18 +94,30 @@ def _run(folder: Path, stack: ExitStack, options: argparse.Namespace) -> list[di
         "guardproxy unguarded": (plain, stack.enter_context(_guardproxy(folder, plain, admin, model, guarded=False))),
         "guardproxy guarded": (guarded, stack.enter_context(_guardproxy(folder, guarded, other, model, guarded=True))),
     }  # fmt: skip
-    script = folder / "post.lua"
-    body = request.decode()
-    script.write_text(
-        f"wrk.method='POST'\nwrk.headers['Content-Type']='application/json'\nwrk.body=[==[{body}]==]\n"
-    )
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in proxies}
-    for number in range(options.rounds + 1):
-        for name, (port, pid) in proxies.items():
-            figures = _load(port, pid, script, min(options.seconds, 30), options.connections)
-            if number:  # the first round warms up
-                rounds[name].append(figures)
-    return [_summed(name, figures, rounds["nginx proxy_pass"]) for name, figures in rounds.items()]
+    scripts = {load: _script(folder / f"{load}.lua", request, pause_ms) for load, pause_ms in LOADS.items()}
+    results = []
+    for load, script in scripts.items():
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in proxies}
+        for number in range(options.rounds + 1):
+            for name, (port, pid) in proxies.items():
+                figures = _load(port, pid, script, min(options.seconds, 30), options.connections)
+                if number:  # the first round warms up
+                    rounds[name].append(figures)
+        results += [_summed(load, name, figures, rounds[BASE]) for name, figures in rounds.items()]
+    return results
+
+
+def _script(path: Path, request: bytes, pause_ms: int) -> Path:
+    """Write what wrk sends; with a pause each connection waits before its next request."""
+    lines = [
+        "wrk.method='POST'",
+        "wrk.headers['Content-Type']='application/json'",
+        f"wrk.body=[==[{request.decode()}]==]",
+    ]
+    if pause_ms:
+        lines.append(f"function delay() return {pause_ms} end")
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 def _load(port: int, pid: int, script: Path, seconds: int, connections: int) -> dict[str, float]:
@@ -131,9 +150,12 @@ def _latency(said: str, percent: str) -> float:
     )
 
 
-def _summed(name: str, figures: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:
+def _summed(
+    load: str, name: str, figures: list[dict[str, float]], base: list[dict[str, float]]
+) -> dict[str, Any]:
     ratios = [mine["cpu_us"] / theirs["cpu_us"] for mine, theirs in zip(figures, base, strict=True)]
     return {
+        "load": load,
         "proxy": name,
         "cpu_us": statistics.median(f["cpu_us"] for f in figures),
         "ratio": statistics.median(ratios),
@@ -158,7 +180,7 @@ def _print(results: list[dict[str, Any]]) -> None:
     )
     for item in results:
         table.add_row(
-            item["proxy"], f"{item['cpu_us']:.1f}", f"{item['ratio']:.2f}", f"{item['ratio_min']:.2f}..{item['ratio_max']:.2f}",
+            item["load"], item["proxy"], f"{item['cpu_us']:.1f}", f"{item['ratio']:.2f}", f"{item['ratio_min']:.2f}..{item['ratio_max']:.2f}",
             f"{item['bar']:.1f}" if item["bar"] else "", f"{item['requests_s']:.0f}", f"{item['p99_ms']:.2f}",
         )  # fmt: skip
     Console(width=120).print(table)

@@ -162,7 +162,9 @@ def main() -> None:
     parser.add_argument(
         "--guarded", action="store_true", help="collect both bodies and reply, in place of streaming"
     )
-    parser.add_argument("--heads", choices=sorted(KINDS), default="same", help="what differs from request to request")
+    parser.add_argument(
+        "--heads", choices=sorted(KINDS), default="same", help="what differs from request to request"
+    )
     parser.add_argument("--profile", help="write a cProfile of the proxy to this file")
     parser.add_argument("--serve", nargs=2, type=int, metavar=("PORT", "UPSTREAM"), help=argparse.SUPPRESS)
     args = parser.parse_args()

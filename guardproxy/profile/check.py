@@ -175,9 +175,9 @@ class _Block:
         ):
             return False
         # A missing whole number has the remainder NaN, which is not above zero.
-        if any(values[place] % 1.0 > 0.0 for place in self._whole_list):
+        if self._whole_list and any(values[place] % 1.0 > 0.0 for place in self._whole_list):
             return False
-        return all(
+        return not self._members or all(
             values[place] in closed or values[place] != values[place] for place, closed in self._members
         )
 

@@ -38,6 +38,7 @@ _EDITED: Final = OURS | {b"accept-encoding", b"range", b"if-range"}
 """Request lines that a guarded call changes: ours are removed, a coding we cannot read is not asked for, and a part of a
 response cannot be screened."""
 
+_UNTRUE_AFTER_PATCH: Final = OURS | STALE_AFTER_PATCH | {b"content-encoding"}
 _READABLE_CODINGS: Final = frozenset({b"gzip", b"deflate", b"identity"})
 _NO_VERDICTS: Final = np.zeros((0, 0), dtype=np.uint8)
 
@@ -180,11 +181,11 @@ class GuardedExchange:
         self, screened: Screened, response: UpstreamResponse, body: bytes, holds: tuple[str, ...]
     ) -> None:
         decision, head = screened.decision, response.head
-        lines = _response_lines(head, patched=body is not response.body)
-        lines += decision_headers(
+        lines = decision_headers(
             self.id, decision, self._route.ruleset_line, self._guard_s, response.seconds, holds
         )
-        self._exchange.reply(Reply(head.status, lines, body, head.reason))
+        drop = OURS if body is response.body else _UNTRUE_AFTER_PATCH
+        self._exchange.reply(Reply(head.status, lines, body, source=head, drop=drop))
         self._finish(decision, screened.predictions, head.status, response.seconds, holds)
 
     def _settle(self, screened: Screened, response: UpstreamResponse, body: bytes) -> None:
@@ -278,9 +279,8 @@ class GuardedExchange:
         if self._route.failure is FailureMode.OPEN:
             head = response.head
             self._count_unguarded(reason, head.status)
-            lines = _response_lines(head, patched=False)
-            lines += unguarded_headers(self.id, reason, self._route.ruleset_line)
-            self._exchange.reply(Reply(head.status, lines, response.body, head.reason))
+            lines = unguarded_headers(self.id, reason, self._route.ruleset_line)
+            self._exchange.reply(Reply(head.status, lines, response.body, source=head, drop=OURS))
         else:
             self._count_unguarded(reason, 503, refused=True)
             self._exchange.reply(self._closed_reply(reason, f"the response cannot be checked: {text}"))
@@ -398,17 +398,6 @@ def _readable(accepted: bytes) -> bytes:
     wanted = [part.strip() for part in accepted.split(b",")]
     kept = [part for part in wanted if part.partition(b";")[0].strip().lower() in _READABLE_CODINGS]
     return b", ".join(kept) or b"identity"
-
-
-def _response_lines(head: ResponseHead, *, patched: bool) -> list[Header]:
-    """Return the upstream's own lines, less those that only guardproxy may say, or that a patch makes false."""
-    drop = OURS
-    if patched:
-        drop = OURS | STALE_AFTER_PATCH | {b"content-encoding"}
-    if drop.isdisjoint(head.names) and not head.named:
-        return list(head.headers)
-    drop = drop | head.named
-    return [line for name, line in zip(head.names, head.headers, strict=True) if name not in drop]
 
 
 def _changed(

@@ -73,12 +73,14 @@ def make_slots(wanted: Iterable[Wanted], *, whole: bool) -> Slots:
 class Layout:
     """Where a message with certain fields keeps the cells of each slot.
 
+    `features` (and `kept`, the same for single rows) picks the wanted features where the message has many more.
     `picks` gives, for the slots of fields, the position in a row's features followed by its predictions and by
     a missing cell; `exact` the slots of each field whose cells a block may not be able to say.
     """
 
     slots: Slots
     features: NDArray[np.intp] | None
+    kept: tuple[int, ...]
     outputs: bool
     picks: tuple[int, ...]
     whole_picks: tuple[int, ...]
@@ -89,17 +91,14 @@ class Layout:
     def one(self, view: View) -> Sequence[Cell]:
         """Gather the cells of a view of one row, None where missing."""
         features, output = view.features, view.output
-        complete = features.complete and not self.past
-        if self.outputs:
-            answers = _answers(view)
-            complete = complete and answers.complete
-        if not complete or self.features is not None:
+        if not features.complete or self.past or (self.outputs and not _answers(view).complete):
             return self.rows(view)[0]
-        row: list[Cell] = (
-            [*features.single(), *output.single(), None]
-            if self.outputs and output
-            else [*features.single(), None]
-        )
+        row: list[Cell] = list(features.single())
+        if self.features is not None:
+            row = [row[at] for at in self.kept]
+        if self.outputs and output is not None:
+            row += output.single()
+        row.append(None)
         cells = [row[at] for at in self.picks]
         if self.facts:
             cells += [getattr(view.facts, name) for name in self.facts]
@@ -165,6 +164,7 @@ def make_layout(slots: Slots, features: tuple[str, ...], outputs: tuple[str, ...
     return Layout(
         slots,
         np.array(positions, dtype=np.intp) if wide else None,
+        tuple(positions),
         reads,
         tuple(picks),
         whole,

@@ -93,8 +93,12 @@ class Plan:
             return b""
         out = bytearray(len(self.steps))
         _run(self.steps, self.layout.one(view), out, 0, 1)
-        if self.insides:
-            self._look_inside(view, np.frombuffer(out, dtype=np.uint8).reshape(-1, 1))
+        for inside, counted in self.insides:
+            outside = inside.bound.outside(inside.table(view))
+            if outside is not None:
+                codes = np.frombuffer(out, dtype=np.uint8).reshape(-1, 1)
+                for index, at_least in counted:
+                    judge_inside(codes[index], fewer(outside, at_least))
         return bytes(out)
 
     def by_row(self, view: View) -> Codes:

@@ -304,10 +304,8 @@ def _resized(head: RequestHead | ResponseHead, digits: bytes) -> list[Header]:
 
 
 def _first(names: list[bytes], headers: list[Header], lower_name: bytes) -> bytes | None:
-    try:
-        return headers[names.index(lower_name)][1]
-    except ValueError:
-        return None
+    # Mostly it is not there: looking twice is cheaper than an exception.
+    return headers[names.index(lower_name)][1] if lower_name in names else None
 
 
 def _every(names: list[bytes], headers: list[Header], lower_name: bytes) -> list[bytes]:

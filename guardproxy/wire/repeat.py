@@ -14,7 +14,7 @@ from guardproxy.wire.heads import RequestHead, ResponseHead
 
 H = TypeVar("H", RequestHead, ResponseHead)
 
-_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*(0|[1-9][0-9]{0,14})\r\n", re.IGNORECASE)
+_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*(0|[1-9][0-9]{0,14})(?=\r\n|\Z)", re.IGNORECASE)
 _ZERO = 0x30
 _MAX_HEAD = 2048
 _PATIENCE = 8
