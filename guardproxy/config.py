@@ -1,7 +1,7 @@
 """The configuration: `guardproxy.yaml`, the environment and the flags, checked together.
 
 Decides what a key is called, which values it takes and what it is by default. Reading files is left to the caller, who
-hands the text over; relative paths are relative to the file they stand in.
+hands the text over; relative paths are relative to the file they stand in, those of flags and variables to the working directory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +102,10 @@ class Config:
 def parse_config(
     text: str, file: str, base: Path, environment: Mapping[str, str], flags: Mapping[str, str] | None = None
 ) -> tuple[Config, list[Problem]]:
-    """Read a configuration; flags win over the environment, and that over the file. All problems at once."""
+    """Read a configuration; flags win over the environment, and that over the file. All problems at once.
+
+    Paths in the text are relative to `base`; a flag or a variable is typed where the process runs, and means that place.
+    """
     documents, problems = parse_documents(text, file)
     reader = Reader(file, problems)
     root: Node | None = documents[0] if documents else None
@@ -111,7 +114,7 @@ def parse_config(
     entries = reader.mapping(root, "the configuration", KEYS)
     overrides = {**_from_environment(environment), **(flags or {})}
     config = _apply(Config(file=file), entries, reader, base)
-    config = _override(config, overrides, reader, base)
+    config = _override(config, overrides, reader, Path())
     _check(config, reader, root)
     return config, reader.problems
 

@@ -122,8 +122,14 @@ def parse_documents(text: str, file: str) -> tuple[list[Node], list[Problem]]:
 
 
 def render(problem: Problem, text: str) -> str:
-    """Draw a problem as a person reads it: code, place, the line, a caret under the token, help."""
+    """Draw a problem as a person reads it: code, place, the line, a caret under the token, help.
+
+    Of a file that could not be read there is no line to show, and no place in it.
+    """
     lines = text.splitlines()
+    if not lines:
+        out = [f"{problem.severity}[{problem.code}]: {problem.message}", f" --> {problem.file}"]
+        return "\n".join([*out, *([f"  = help: {problem.help}"] if problem.help else [])])
     shown = lines[problem.line - 1] if 0 < problem.line <= len(lines) else ""
     gutter = " " * len(str(problem.line))
     # A tab keeps its width in the caret's line when it is repeated there.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.table import Cell, table_from_columns, table_from_records
+from guardproxy.table import Cell, Table, table_from_columns, table_from_records
 
 CELLS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4)
 
@@ -44,3 +44,17 @@ def test_columns_of_other_lengths_are_refused() -> None:
 def test_the_block_cannot_be_written() -> None:
     with pytest.raises(ValueError, match="read-only"):
         table_from_records([{"a": 1.0}]).block[0, 0] = 2.0
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
+def test_a_row_kept_as_floats_says_the_same_as_its_block(numbers: list[float]) -> None:
+    fields = tuple(f"x{i}" for i in range(len(numbers)))
+    row = Table(fields, 1, None, single=list(numbers))
+    assert row.block[:, 0].tolist() == numbers
+    assert table_from_records([row.record(0)]).single() == row.single()
+    assert not row.block.flags.writeable
+
+
+def test_only_a_table_of_one_row_has_a_single_row() -> None:
+    with pytest.raises(ValueError, match="2 rows"):
+        table_from_records([{"a": 1.0}, {"a": 2.0}]).single()

@@ -83,10 +83,24 @@ def cells_from_form(hold: Hold, fields: Mapping[str, str]) -> tuple[dict[str, Ce
         if name not in fields:
             continue
         try:
-            cells[name] = _parse(original, fields[name])
+            cells[name] = parse_cell(original, fields[name])
         except ValueError as error:
             problems[name] = str(error)
     return cells, problems
+
+
+def parse_cell(original: Cell, text: str) -> Cell:
+    """Read text as the kind of value that `original` is. Raises ValueError with what to write instead."""
+    if isinstance(original, str):
+        return text.replace("\r\n", "\n")
+    text = text.strip()
+    if isinstance(original, bool):
+        if text.lower() not in _WORDS:
+            raise ValueError("write true or false")
+        return _WORDS[text.lower()]
+    if isinstance(original, tuple):
+        return tuple(_number(part) for part in text.strip("[]").split(","))
+    return _number(text)
 
 
 def _check_words(wish: Wish) -> None:
@@ -161,20 +175,6 @@ def _cell(name: str, value: object) -> Cell:
 
 def _is_number(item: object) -> bool:
     return isinstance(item, (int, float)) and not isinstance(item, bool)
-
-
-def _parse(original: Cell, text: str) -> Cell:
-    """Read one form field as the kind of value that stood there."""
-    if isinstance(original, str):
-        return text.replace("\r\n", "\n")
-    text = text.strip()
-    if isinstance(original, bool):
-        if text.lower() not in _WORDS:
-            raise ValueError("write true or false")
-        return _WORDS[text.lower()]
-    if isinstance(original, tuple):
-        return tuple(_number(part) for part in text.strip("[]").split(","))
-    return _number(text)
 
 
 def _number(text: str) -> float | int:

@@ -18,6 +18,7 @@ MAX_TOKENS: Final = 1_000
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _KEYS: Final = ("name", "role", "sha256")
+TOKEN_NAME_HELP: Final = "a token's name may have letters, digits and . _ @ - only, 64 at most"
 
 
 class Role(IntEnum):
@@ -82,6 +83,11 @@ def new_token(name: str, role: Role) -> tuple[str, Token]:
     return secret, Token(name, role, digest_of(secret))
 
 
+def is_token_name(name: str) -> bool:
+    """Tell whether a token may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def digest_of(secret: str) -> str:
     """Return the SHA-256 of a secret as hexadecimal digits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
@@ -114,12 +120,8 @@ def _token(reader: Reader, node: Node) -> Token | None:
     name = reader.text(entries["name"].value, "a token's name", max_length=64)
     role = reader.choice(entries["role"].value, "a role", ROLES)
     sha256 = _digest(reader, entries["sha256"].value)
-    if name is not None and not _NAME.fullmatch(name):
-        reader.report(
-            "E208",
-            "a token's name may have letters, digits and . _ @ - only, 64 at most",
-            entries["name"].value.place,
-        )
+    if name is not None and not is_token_name(name):
+        reader.report("E208", TOKEN_NAME_HELP, entries["name"].value.place)
         return None
     if name is None or role is None or sha256 is None:
         return None

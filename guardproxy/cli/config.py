@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from guardproxy.cli.output import FORMAT, print_problems
+from guardproxy.admin import TokenBook, read_tokens
+from guardproxy.cli.output import FORMAT, count, print_problems
 from guardproxy.config import Config, parse_config, schema
 from guardproxy.proxy.load import Loaded, load, read_text
 
@@ -21,15 +22,19 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path), default=Path("guardproxy.yaml"))
 @FORMAT
 def check(file: Path, format_: str) -> None:
-    """Check FILE with the rule files and profiles it names; exit 2 when the proxy would not start."""
-    _, loaded = load_all(file, {})
+    """Check FILE and all it names; exit 2 when the proxy would not start.
+
+    FILE is guardproxy.yaml if it is not given. Rule files, profiles and the tokens file are read as well.
+    """
+    config, loaded = load_all(file, {})
+    load_tokens(config, loaded)
     print_problems(loaded.problems, loaded.texts, format_)
     if loaded.errors:
         sys.exit(2)
     if format_ == "text":
-        click.echo(
-            f"{file}: ok, {len(loaded.rulesets)} models, {sum(len(r.rules) for r in loaded.rulesets.values())} rules"
-        )
+        rules = sum(len(ruleset.rules) for ruleset in loaded.rulesets.values())
+        routes = count(len(config.routes), "guarded route")
+        click.echo(f"{file}: ok, {routes}, {count(len(loaded.rulesets), 'model')}, {count(rules, 'rule')}")
 
 
 @config.command("schema")
@@ -53,3 +58,15 @@ def load_all(file: Path | None, flags: dict[str, str]) -> tuple[Config, Loaded]:
     loaded.texts.update(first.texts)
     loaded.problems[:0] = problems
     return parsed, loaded
+
+
+def load_tokens(config: Config, loaded: Loaded) -> TokenBook | None:
+    """Read the tokens file, if one is used; the problems are added to `loaded`."""
+    if config.tokens_file is None or config.auth == "none":
+        return None
+    text = read_text(config.tokens_file, loaded)
+    if text is None:
+        return None
+    book, problems = read_tokens(text, str(config.tokens_file))
+    loaded.problems.extend(problems)
+    return book

@@ -1,39 +1,33 @@
 """`guardproxy holds ...`: the queue from a terminal, through the admin API.
 
-Decides how holds are printed. What may be decided is left to the server.
+Decides the commands and how values are read. What may be decided is left to the server, how it looks to `hold_text`.
 """
 
 import json
-import os
-import sys
-import urllib.error
+import math
+import time
 import urllib.parse
-import urllib.request
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from guardproxy.cli.output import FORMAT
+from guardproxy.cli.client import Admin, admin_options
+from guardproxy.cli.hold_text import cell, clock, print_hold, print_list
+from guardproxy.cli.output import FORMAT, printable
 
-TIMEOUT_S: Final = 10
-DEFAULT_ADMIN: Final = "http://127.0.0.1:8081"
+STATES: Final = ("open", "deciding", "approved", "overridden", "rejected", "expired")
 
-_ADMIN = click.option(
-    "--admin",
-    default=DEFAULT_ADMIN,
-    envvar="GUARDPROXY_ADMIN_URL",
-    show_default=True,
-    help="The admin plane's address.",
-)
-_TOKEN = click.option(
-    "--token-file", type=click.Path(path_type=Path), help="A file with the token; else GUARDPROXY_TOKEN."
-)
+_ID = click.argument("hold_id", metavar="HOLD")
 _NOTE = click.option("--note", default="", help="A sentence for the record.")
-_REASON = click.option("--reason", default="other", help="Why, in one of the words the console offers.")
+
+
+def _reason(*words: str, default: str | None = None) -> Any:
+    return click.option(
+        "--reason", type=click.Choice(words), default=default, show_default=default is not None, help="Why."
+    )
+
+
+_WRONG: Final = ("unit_error", "stale_feature", "model_wrong", "policy", "other")
 
 
 @click.group()
@@ -42,158 +36,162 @@ def holds() -> None:
 
 
 @holds.command("list")
-@click.option("--state", multiple=True, help="Only these states (default: open).")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(STATES),
+    help="Only these states (default: open). May be repeated.",
+)
 @click.option("--model", help="Only this model.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
-@_ADMIN
-@_TOKEN
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
+@admin_options
 @FORMAT
-def list_(
-    state: tuple[str, ...], model: str | None, limit: int, admin: str, token_file: Path | None, format_: str
-) -> None:
+def list_(states: tuple[str, ...], model: str | None, limit: int, admin: Admin, format_: str) -> None:
     """List holds, the most urgent first."""
-    query = (
-        [("state", s) for s in (state or ("open",))]
-        + [("limit", str(limit))]
-        + ([("model", model)] if model else [])
-    )
-    found, _ = _ask(admin, token_file, f"/v1/holds?{urllib.parse.urlencode(query)}")
+    asked = tuple(dict.fromkeys(states)) or ("open",)
+    query = [
+        *(("state", state) for state in asked),
+        ("limit", str(limit)),
+        *([("model", model)] if model else []),
+    ]
+    found, _ = admin.ask(f"/v1/holds?{urllib.parse.urlencode(query)}")
     if format_ == "json":
         click.echo(json.dumps(found, indent=2))
-        return
-    table = Table("id", "state", "severity", "model", "rule", "original", "now", "expires")
-    for hold in found["holds"]:
-        output = hold.get("output", {})
-        table.add_row(
-            hold["id"], hold["state"], hold["severity"], hold["model"], hold["rule"],
-            _values(output.get("original")), _values(output.get("provisional")), _time(hold["expires_at"]),
-        )  # fmt: skip
-    Console().print(table if found["holds"] else "No holds.")
+    else:
+        print_list(found, asked, time.time())
 
 
 @holds.command()
-@click.argument("hold_id")
-@_ADMIN
-@_TOKEN
+@_ID
+@admin_options
 @FORMAT
-def show(hold_id: str, admin: str, token_file: Path | None, format_: str) -> None:
-    """Show one hold: why it was held, the row, and the candidates."""
-    hold, _ = _ask(admin, token_file, f"/v1/holds/{urllib.parse.quote(hold_id, safe='')}")
+def show(hold_id: str, admin: Admin, format_: str) -> None:
+    """Show HOLD: why it was held, the row, and the candidates."""
+    hold, _ = admin.ask(_path(hold_id))
     if format_ == "json":
         click.echo(json.dumps(hold, indent=2))
-        return
-    for key, value in hold.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        click.echo(f"{key:14} {text[:400]}")
+    else:
+        print_hold(hold, time.time())
 
 
 @holds.command()
-@click.argument("hold_id")
+@_ID
+@_reason("expected", "known_event", "other")
 @_NOTE
-@_ADMIN
-@_TOKEN
-def approve(hold_id: str, note: str, admin: str, token_file: Path | None) -> None:
-    """Let the model's own answer stand."""
-    _decide(hold_id, {"decision": "approve", "note": note}, admin, token_file)
+@admin_options
+@FORMAT
+def approve(hold_id: str, reason: str | None, note: str, admin: Admin, format_: str) -> None:
+    """Let the model's own answer for HOLD stand."""
+    _, etag = admin.ask(_path(hold_id))
+    _decide(admin, hold_id, etag, format_, decision="approve", reason=reason or "", note=note)
 
 
 @holds.command()
-@click.argument("hold_id")
+@_ID
 @click.option(
-    "--value", "values", multiple=True, required=True, metavar="[NAME=]NUMBER", help="The right prediction."
+    "--value",
+    "given",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]VALUE",
+    help="The right prediction; repeat it for several outputs. What is left out keeps the model's value.",
 )
-@_REASON
+@_reason(*_WRONG, default="other")
 @_NOTE
-@_ADMIN
-@_TOKEN
+@click.option("--force", is_flag=True, help="Even if an enforced rule speaks against it (operators only).")
+@admin_options
+@FORMAT
 def override(
-    hold_id: str, values: tuple[str, ...], reason: str, note: str, admin: str, token_file: Path | None
+    hold_id: str, given: tuple[str, ...], reason: str, note: str, force: bool, admin: Admin, format_: str
 ) -> None:
-    """Put another answer in the model's place."""
-    hold, _ = _ask(admin, token_file, f"/v1/holds/{urllib.parse.quote(hold_id, safe='')}")
-    names = list((hold.get("output", {}).get("original") or {}).keys())
-    given = dict(_assignment(text, names) for text in values)
+    """Put another answer in the place of the model's for HOLD."""
+    hold, etag = admin.ask(_path(hold_id))
+    values: dict[str, Any] = {}
+    for text in given:
+        name, value = _assignment(text, hold["output"]["original"])
+        if name in values:
+            raise click.UsageError(f"{name} is given twice")
+        values[name] = value
     _decide(
-        hold_id, {"decision": "override", "values": given, "reason": reason, "note": note}, admin, token_file
-    )
+        admin, hold_id, etag, format_,
+        decision="override", values=values, reason=reason, note=note, force=force,
+    )  # fmt: skip
 
 
 @holds.command()
-@click.argument("hold_id")
-@_REASON
+@_ID
+@_reason(*_WRONG, default="other")
 @_NOTE
-@_ADMIN
-@_TOKEN
-def reject(hold_id: str, reason: str, note: str, admin: str, token_file: Path | None) -> None:
-    """Refuse the model's answer; the fallback stands."""
-    _decide(hold_id, {"decision": "reject", "reason": reason, "note": note}, admin, token_file)
+@admin_options
+@FORMAT
+def reject(hold_id: str, reason: str, note: str, admin: Admin, format_: str) -> None:
+    """Refuse the model's answer for HOLD; the fallback stands."""
+    _, etag = admin.ask(_path(hold_id))
+    _decide(admin, hold_id, etag, format_, decision="reject", reason=reason, note=note)
 
 
-def _decide(hold_id: str, decision: dict[str, Any], admin: str, token_file: Path | None) -> None:
-    path = f"/v1/holds/{urllib.parse.quote(hold_id, safe='')}"
-    _, etag = _ask(admin, token_file, path)
-    answer, _ = _ask(admin, token_file, f"{path}/decision", body=decision, if_match=etag)
-    undo = answer.get("undo_until")
-    click.echo(f"{hold_id}: {answer['state']}" + (f", may be undone until {_time(undo)}" if undo else ""))
+@holds.command()
+@_ID
+@admin_options
+@FORMAT
+def undo(hold_id: str, admin: Admin, format_: str) -> None:
+    """Take your own decision about HOLD back while there is time."""
+    _, etag = admin.ask(_path(hold_id))
+    answer, _ = admin.ask(f"{_path(hold_id)}/undo", body={}, if_match=etag)
+    _say(answer, format_)
 
 
-def _assignment(text: str, names: list[str]) -> tuple[str, float]:
-    name, equals, number = text.rpartition("=")
-    if not equals:
-        if len(names) != 1:
-            raise click.UsageError(f"write NAME=NUMBER, with one of: {', '.join(names)}")
-        name = names[0]
-    try:
-        return name, float(number)
-    except ValueError:
-        raise click.UsageError(f"{number!r} is not a number") from None
+def _path(hold_id: str) -> str:
+    return f"/v1/holds/{urllib.parse.quote(hold_id, safe='')}"
 
 
-def _ask(
-    admin: str,
-    token_file: Path | None,
-    path: str,
-    *,
-    body: dict[str, Any] | None = None,
-    if_match: str | None = None,
-) -> tuple[dict[str, Any], str | None]:
-    if not admin.startswith(("http://", "https://")):
-        raise click.UsageError("--admin must begin with http:// or https://")
-    headers = {"Accept": "application/json", "Content-Type": "application/json"}
-    token = token_file.read_text().strip() if token_file is not None else os.environ.get("GUARDPROXY_TOKEN")
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    if if_match:
-        headers["If-Match"] = if_match
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(admin.rstrip("/") + path, data, headers)  # noqa: S310 - the scheme was checked
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - the scheme was checked
-            return json.load(response), response.headers.get("ETag")
-    except urllib.error.HTTPError as error:
-        click.echo(f"guardproxy: {error.code}: {_detail(error)}", err=True)
-        sys.exit(1)
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
-        click.echo(f"guardproxy: {admin} cannot be reached: {getattr(error, 'reason', error)}", err=True)
-        sys.exit(1)
+def _decide(admin: Admin, hold_id: str, etag: str | None, format_: str, **decision: Any) -> None:
+    """Decide on the very revision that was read, so that a colleague's decision in between is not run over."""
+    answer, _ = admin.ask(f"{_path(hold_id)}/decision", body=decision, if_match=etag)
+    _say(answer, format_)
 
 
-def _detail(error: urllib.error.HTTPError) -> str:
-    try:
-        said = json.loads(error.read(65_536))
-    except ValueError:
-        return error.reason
-    return str(said.get("detail") or said.get("title") or error.reason)
-
-
-def _values(values: Any) -> str:
-    if not isinstance(values, dict):
-        return "-"
-    return (
-        ", ".join(f"{n}={v:.6g}" if isinstance(v, float) else f"{n}={v}" for n, v in list(values.items())[:3])
-        or "-"
+def _say(answer: dict[str, Any], format_: str) -> None:
+    if format_ == "json":
+        click.echo(json.dumps(answer, indent=2))
+        return
+    until = answer.get("undo_until")
+    undo_ = (
+        f", becomes final at {clock(until)}; until then: guardproxy holds undo {answer['id']}"
+        if until
+        else ""
     )
+    click.echo(f"{answer['id']}: {answer['state']}{undo_}")
 
 
-def _time(at: Any) -> str:
-    return at if isinstance(at, str) else datetime.fromtimestamp(float(at), UTC).isoformat(timespec="seconds")
+def _assignment(text: str, original: dict[str, Any]) -> tuple[str, Any]:
+    """Read `NAME=VALUE`, or `VALUE` alone where there is one prediction, as the kind of value that stands there."""
+    # Names and text may hold `=` themselves: the longest name that fits is meant.
+    fitting = [name for name in original if text.startswith(f"{name}=")]
+    if fitting:
+        name = max(fitting, key=len)
+        return name, _value(name, original[name], text[len(name) + 1 :])
+    if len(original) == 1:
+        (name,) = original
+        if "=" not in text or isinstance(original[name], str):
+            return name, _value(name, original[name], text)
+    names = ", ".join(printable(name) for name in original)
+    raise click.UsageError(f"--value {printable(text)!r}: write NAME=VALUE, with one of: {names}")
+
+
+def _value(name: str, original: Any, text: str) -> Any:
+    # The API's own reading of a form, so that a terminal and the console agree.
+    from guardproxy.admin.deciding import parse_cell
+
+    stood = tuple(original) if isinstance(original, list) else 0.0 if isinstance(original, dict) else original
+    try:
+        value = parse_cell(stood, text)
+    except ValueError as error:
+        raise click.UsageError(
+            f"--value {printable(name)}: {error}; the model said {cell(original)}"
+        ) from None
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise click.UsageError(f"--value {printable(name)}: a prediction must be finite")
+    return value

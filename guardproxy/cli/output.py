@@ -1,4 +1,4 @@
-"""How commands print problems and tables. Decides the form; exit codes are left to the commands."""
+"""How commands print problems and text that is not theirs. Decides the form; exit codes are left to the commands."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,12 @@ import click
 from guardproxy.source import Problem, render
 
 FORMAT = click.option(
-    "--format", "format_", type=click.Choice(["text", "json"]), default="text", help="Output form."
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output form.",
 )
 
 
@@ -22,3 +27,14 @@ def print_problems(problems: Sequence[Problem], texts: Mapping[str, str], format
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         click.echo(f"{errors} error{'s' if errors > 1 else ''} found.", err=True)
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return text for a terminal, cut to `limit` characters: what would control it is shown by its code point."""
+    shown = "".join(char if char.isprintable() else f"⟨U+{ord(char):04X}⟩" for char in text[:limit])
+    return shown + "…" if len(text) > limit else shown
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 rule`, `2 rules`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

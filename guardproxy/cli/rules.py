@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from guardproxy.cli.output import FORMAT, print_problems
+from guardproxy.cli.output import FORMAT, count, print_problems
 from guardproxy.decision import Mode
 from guardproxy.guard.cases import CaseResult, run_cases
 from guardproxy.proxy.load import Loaded, load_profile, read_rule_files
@@ -127,18 +127,14 @@ def _summary(loaded: Loaded) -> str:
     enforced = sum(rule.mode is Mode.ENFORCE for rule in own)
     models = len(loaded.rulesets)
     return (
-        f"ok: {_count(len(own), 'rule')} ({enforced} enforced) of {_count(models, 'model')} in {_count(files, 'file')}, "
-        f"{_count(sum(len(ruleset.cases) for ruleset in loaded.rulesets.values()), 'test')}"
+        f"ok: {count(len(own), 'rule')} ({enforced} enforced) of {count(models, 'model')} in {count(files, 'file')}, "
+        f"{count(sum(len(ruleset.cases) for ruleset in loaded.rulesets.values()), 'test')}"
     )
 
 
 def _own(ruleset: Ruleset) -> list[Rule]:
     """Return the rules that stand in files."""
     return [rule for rule in ruleset.rules if not rule.built_in]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _as_json(result: CaseResult) -> dict[str, Any]:
@@ -182,7 +178,7 @@ def _print_results(tested: Sequence[_Tested], warnings: Sequence[Problem]) -> No
             click.echo(f"    {difference}")
     passed = sum(result.passed for result in results)
     own = [rule for one in tested for rule in _own(one.ruleset)]
-    click.echo(f"{passed} passed, {len(results) - passed} failed, {_count(len(own), 'rule')}")
+    click.echo(f"{passed} passed, {len(results) - passed} failed, {count(len(own), 'rule')}")
     unseen = [name for one in tested for name in _never_violated(one)]
     if unseen:
         click.echo(f"never violated in a test: {', '.join(unseen)}")

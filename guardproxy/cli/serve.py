@@ -2,18 +2,16 @@
 
 import asyncio
 import gc
+import json
 import sys
 from pathlib import Path
 
 import click
 import uvloop
 
-from guardproxy.admin import TokenBook, read_tokens
-from guardproxy.cli.config import load_all
+from guardproxy.cli.config import load_all, load_tokens
 from guardproxy.cli.output import print_problems
-from guardproxy.config import Config
 from guardproxy.errors import StoreError
-from guardproxy.proxy.load import Loaded, read_text
 from guardproxy.service import Service
 from guardproxy.service import serve as run
 from guardproxy.telemetry import configure_logging
@@ -58,7 +56,7 @@ def serve(
     config, loaded = load_all(file, given)
     if not loaded.errors and config.upstream is None and not config.routes:
         raise click.UsageError("say what to stand in front of: --upstream URL, or a guardproxy.yaml")
-    tokens = _tokens(config, loaded)
+    tokens = load_tokens(config, loaded)
     print_problems(loaded.problems, loaded.texts)
     if loaded.errors:
         sys.exit(2)
@@ -75,21 +73,9 @@ def serve(
 
 
 def _one_route(model: str, profile: str | None, on_failure: str) -> str:
-    lines = [f'path: "/v2/models/{model}/infer"', f'model: "{model}"', f"on_failure: {on_failure}"]
-    if profile is not None:
-        lines.append(f'profile: "{profile}"')
-    return "[{" + ", ".join(lines) + "}]"
-
-
-def _tokens(config: Config, loaded: Loaded) -> TokenBook | None:
-    if config.tokens_file is None or config.auth == "none":
-        return None
-    text = read_text(config.tokens_file, loaded)
-    if text is None:
-        return None
-    book, problems = read_tokens(text, str(config.tokens_file))
-    loaded.problems.extend(problems)
-    return book
+    route = {"path": f"/v2/models/{model}/infer", "model": model, "on_failure": on_failure}
+    # JSON is YAML, and quotes whatever a name holds.
+    return json.dumps([route if profile is None else {**route, "profile": profile}], ensure_ascii=False)
 
 
 def _settle_memory() -> None:

@@ -1,4 +1,4 @@
-"""What happens after a reply: samples wait in a bounded queue and are counted once a second.
+"""What happens after a reply: samples wait in a bounded queue until the next flush.
 
 Decides what is kept of a decision for those who ask about it by id, and what is dropped at the bound (the newest sample,
 counted). The reply never waits for any of this.

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardproxy.decision import Phase, Verdict
+from guardproxy.rules import BoundRules, View
 from guardproxy.rules.plan import COLUMNS_FROM
-from guardproxy.table import Cell
-from tests.rules.build import PROFILE, no_past, rules_of, view_of
+from guardproxy.table import Cell, Table, table_from_records
+from tests.rules.build import FACTS, PROFILE, no_past, rules_of, view_of
 
 EVERY_KIND = """
 rules:
@@ -93,6 +94,10 @@ def test_rows_and_columns_get_the_same_verdicts(
         by_row, by_column = plan.by_row(view), plan.by_column(view)
         for rule, one, other in zip(bound.rules_of(phase), by_row.tolist(), by_column.tolist(), strict=True):
             assert one == other, (rule.id, one, other)
+        for number, (features, output, _) in enumerate(rows):
+            # A row alone takes the path without numpy; complete rows of numbers the shortest one.
+            alone = view_of([features], [output], lambda by, _, number=number: previous(by, number))
+            assert list(bind_like(alone).judge_one(phase, alone)) == by_row[:, number].tolist()
         # Explaining any verdict works as well, whatever the cells are.
         for index, rule in enumerate(bound.rules_of(phase)):
             for number, code in enumerate(by_row[index].tolist()):
@@ -100,6 +105,26 @@ def test_rows_and_columns_get_the_same_verdicts(
                 assert finding.message
                 assert finding.acts == bound.acts(rule, Verdict(code))
                 assert bound.clamped(rule, number, view) is None or rule.kind in {"range", "max_change"}
+
+
+_ALONE = ("temp", "last_week", "price", "demand", "p10", "p90")
+
+
+@given(st.lists(st.floats(-2000, 2000), min_size=len(_ALONE), max_size=len(_ALONE)))
+def test_a_complete_row_of_floats_gets_the_same_verdicts_as_its_block(numbers: list[float]) -> None:
+    single = Table(_ALONE[:3], 1, None, single=numbers[:3]), Table(_ALONE[3:], 1, None, single=numbers[3:])
+    block = tuple(table_from_records([table.record(0)]) for table in single)
+    bound = _RULES.bind(_ALONE[:3], _ALONE[3:], PROFILE)
+    for phase in Phase:
+        alone = bound.judge_one(phase, View(*single, FACTS, no_past))
+        assert (
+            list(alone) == bound.plans[phase].by_row(View(block[0], block[1], FACTS, no_past))[:, 0].tolist()
+        )
+
+
+def bind_like(view: View) -> BoundRules:
+    assert view.output is not None
+    return _RULES.bind(view.features.fields, view.output.fields, PROFILE, key=("price",))
 
 
 _RULES = rules_of(EVERY_KIND)

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from guardproxy.wire.heads import request_head
-from guardproxy.wire.repeat import KnownHead
+from guardproxy.wire.heads import request_head, response_head
+from guardproxy.wire.repeat import KnownHead, keep, recall
 from tests.harness.apps import App, Guarding, PassThrough, pool_for, serving
 from tests.harness.client import Incomplete, RawClient
 from tests.harness.loop import run
@@ -139,3 +139,16 @@ def test_a_stream_whose_heads_never_come_again_is_tried_only_now_and_then() -> N
     assert 8 <= kept <= 12
     known.remember(b"x" * 5000, 0, head)
     assert known.match(b"x" * 5000) is None
+
+
+def test_what_was_written_for_a_head_is_kept_wherever_its_length_stands() -> None:
+    for block in (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: 1",
+        b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 5",
+    ):
+        head = response_head(200, b"OK", "1.1", [(b"Content-Length", b"5")], b"GET")
+        head.known = True
+        head.digits = b"5"
+        keep(head, ("key",), block)
+        assert recall(head, ("key",)) == block
+        assert recall(head, ("other",)) is None
