@@ -35,7 +35,7 @@ ROUTE_KEYS: Final = (
 )  # fmt: skip
 ADMIN_KEYS: Final = ("listen", "tokens_file", "auth")
 HOLD_KEYS: Final = ("undo", "max_open")
-DEFAULT_METHODS: Final = ("POST", "PUT", "PATCH", "DELETE")
+DEFAULT_METHODS: Final = ("POST", "PUT", "PATCH")
 
 
 @dataclass(frozen=True, slots=True)

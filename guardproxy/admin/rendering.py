@@ -59,10 +59,14 @@ def environment(static: Mapping[str, bytes]) -> Environment:
 
 def _plain(value: Any) -> str:
     """Write any plain JSON value for a person."""
-    if value is None or value == "":
+    if value is None or value == "" or value == [] or value == {}:
         return "–"
-    if isinstance(value, (list, dict)):
-        return text.visible(str(value))
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{text.visible(str(key)).replace('_', ' ')} {_plain(item)}" for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value)
     return text.visible(value) if isinstance(value, str) else text.cell(value)
 
 
@@ -94,7 +98,9 @@ def window_view(model: Mapping[str, Any]) -> dict[str, Any]:
     facts = {
         key: value
         for key, value in model.items()
-        if key not in ("model", "outcomes", "fields") and (key, value) != ("rows", total)
+        if key not in ("model", "outcomes", "fields")
+        and (key, value) != ("rows", total)
+        and not isinstance(value, dict)
     }
     return {
         "model": str(model.get("model", "")),

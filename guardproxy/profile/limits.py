@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from guardproxy.profile.fit import TIMESTAMP
-from guardproxy.profile.model import NUMERIC, FieldKind, FieldProfile
+from guardproxy.profile.model import NUMERIC, FieldKind, FieldProfile, Role
 from guardproxy.table import Cell
 
 
@@ -66,6 +66,10 @@ def limit_of(profile: FieldProfile, band: tuple[float, float] | None) -> Limit |
     low = -_MOST if profile.low is None else profile.low
     high = _MOST if profile.high is None else profile.high
     closed = frozenset(profile.domain) if profile.closed and profile.domain is not None else None
+    # A target may be counted in whole numbers; what a regression says of it is not.
+    whole = profile.whole and not (profile.role is Role.OUTPUT and bounded)
+    if profile.role is Role.OUTPUT and bounded:
+        closed = None
     if closed is not None and bounded and _gapless(closed, low, high):
         closed = None
     return Limit(
@@ -73,9 +77,9 @@ def limit_of(profile: FieldProfile, band: tuple[float, float] | None) -> Limit |
         numeric=bounded or profile.kind is FieldKind.IDENTIFIER or isinstance(value, float),
         required=profile.required,
         expected=profile.required or (profile.missing_rate == 0.0 and profile.rows > 0),
-        low=low if profile.whole else _below(low),
-        high=high if profile.whole else _above(high),
-        whole=profile.whole,
+        low=low if whole else _below(low),
+        high=high if whole else _above(high),
+        whole=whole,
         closed=closed,
         longest=profile.max_length,
     )

@@ -31,7 +31,11 @@ from guardproxy.wire import (
 
 log = structlog.get_logger("guardproxy.proxy")
 
-_OPEN_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_OPEN_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"DELETE"})
+"""Methods that pass on a guarded path as long as they carry no body."""
+
+_NO_OVERRIDE: Final = OURS | {b"x-http-method-override", b"x-http-method", b"x-method-override"}
+"""Some servers take a GET with one of these for a POST: on a guarded path that would be a way around the guard."""
 
 
 class DataPlane:
@@ -49,7 +53,7 @@ class DataPlane:
         self._keeper = keeper
         self._table: RouteTable[Route] = RouteTable([(route.path, route) for route in routes])
         self._collects = {id(route): self._collect(route) for route in routes}
-        self._forwards: dict[int, Forward] = {}
+        self._forwards: dict[tuple[int, frozenset[bytes]], Forward] = {}
 
     @property
     def journals(self) -> Mapping[str, Journal]:
@@ -66,13 +70,13 @@ class DataPlane:
             return default_refusal(
                 400, "this path could be read as a guarded one; write it as the route does"
             )
-        if head.method in route.methods:
+        if head.has_body or head.method in route.methods:
             if head.upgrade is not None:
                 return default_refusal(400, "an upgrade cannot be guarded")
             return self._collects[id(route)]
         if head.method in _OPEN_METHODS:
             route.passed += 1
-            return self._forward(route.upstream)
+            return self._forward(route.upstream, _NO_OVERRIDE)
         return default_refusal(405, "this method is not guarded on this route")
 
     def refusal(self, status: int, detail: str) -> Reply:
@@ -90,11 +94,12 @@ class DataPlane:
         self.passed += 1
         return self._forward(self.default)
 
-    def _forward(self, pool: Pool) -> Forward:
-        forward = self._forwards.get(id(pool))
+    def _forward(self, pool: Pool, drop: frozenset[bytes] = OURS) -> Forward:
+        key = (id(pool), drop)
+        forward = self._forwards.get(key)
         if forward is None:
-            forward = Forward(pool, OURS, OURS, failed=_unreachable, done=self._done)
-            self._forwards[id(pool)] = forward
+            forward = Forward(pool, drop, OURS, failed=_unreachable, done=self._done)
+            self._forwards[key] = forward
         return forward
 
     def _done(self, transfer: Transfer) -> None:

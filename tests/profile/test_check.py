@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardproxy.profile.check import BoundCheck, compile_check
+from guardproxy.profile.columns import NumberColumn
+from guardproxy.profile.learn import Learner
 from guardproxy.profile.limits import Position
-from guardproxy.profile.model import KNOTS, FieldKind, FieldProfile, Method, Role
+from guardproxy.profile.model import KNOTS, FieldKind, FieldProfile, Method, Provenance, Role
 from guardproxy.table import Cell, Table, table_from_columns, table_from_records
 
 FIELDS = {
@@ -145,6 +147,19 @@ def test_unknown_fields_are_listed_apart_and_flag_nothing() -> None:
 def test_the_order_of_the_tables_fields_does_not_matter() -> None:
     table = table_from_records([dict(reversed({**CLEAN, "temp": 99.0}.items()))])
     assert _code(_bind(table), table, "temp", 0) is Position.ABOVE
+
+
+def test_a_prediction_of_a_whole_numbered_target_need_not_be_whole() -> None:
+    # Hires are counted in whole numbers, and a regression still forecasts 12.7 of them.
+    learner = Learner("m", rng=np.random.default_rng(1), target=("hires",))
+    counts = np.random.default_rng(2).poisson(4.0, size=5_000).astype(np.float64)
+    learner.update({"x": NumberColumn(counts), "hires": NumberColumn(counts)})
+    profile = learner.finish(Provenance())
+    table = table_from_records([{"x": 3.5, "hires": 3.5}])
+    as_feature = compile_check(profile.features).bind(table.fields).outside(table)
+    assert as_feature is not None
+    assert as_feature[0, 0] in (Position.NOT_WHOLE, Position.UNSEEN)
+    assert compile_check(profile.outputs).bind(table.fields).outside(table) is None
 
 
 def test_percentiles_take_the_place_of_the_learned_bounds() -> None:

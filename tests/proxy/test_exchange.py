@@ -381,17 +381,33 @@ def test_a_hold_is_stored_although_its_client_hung_up() -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"DELETE"])
 def test_methods_without_a_body_pass_through_on_a_guarded_path_and_are_counted(method: bytes) -> None:
     async def scenario() -> None:
         async with (
             RecorderUpstream(ok(b"" if method == b"HEAD" else b"meta")) as upstream,
             serving(upstream.port) as service,
         ):
-            response = await ask(service, b"", method=method)
+            client = await RawClient.connect(port_of(service))
+            head = b"%s %s HTTP/1.1\r\nHost: g\r\nX-HTTP-Method-Override: POST\r\n\r\n" % (
+                method,
+                PATH.encode(),
+            )
+            response = await client.exchange(head, method)
             assert service.plane.routes[0].passed == 1
+            assert upstream.requests[0].all(b"x-http-method-override") == []
         assert response.status == 200
         assert said(response, b"Outcome") is None
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"PUT", b"PROPFIND"])
+def test_every_method_that_carries_a_body_is_guarded(method: bytes) -> None:
+    async def scenario() -> None:
+        async with RecorderUpstream(ok(demand([-1.0]), JSON)) as upstream, serving(upstream.port) as service:
+            response = await ask(service, infer([1.0]), method=method)
+        assert said(response, b"Outcome") == "replaced"
 
     run(scenario())
 
