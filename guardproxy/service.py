@@ -10,6 +10,7 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +23,7 @@ from guardproxy.config import Address, Config, RouteConfig
 from guardproxy.errors import StoreError
 from guardproxy.guard.fallbacks import override_refusals
 from guardproxy.holds import Hold, State
+from guardproxy.proxy.background import THREADS, Background
 from guardproxy.proxy.exchange import facts_at
 from guardproxy.proxy.history import History
 from guardproxy.proxy.holding import Keeper
@@ -94,25 +96,30 @@ async def running(
     store = SqliteHoldStore(config.store, SqliteOptions(max_open=config.max_open_holds))
     await store.open()
     try:
-        async with asyncio.TaskGroup() as tasks:
-            service = _assemble(config, loaded, store, tokens, tasks, clock)
-            background = [
-                tasks.create_task(_flush(service), name="flush"),
-                tasks.create_task(_sweep(service), name="sweep"),
-            ]
-            runner = await _start_admin(service)
-            try:
-                limits = Limits(max_connections=config.max_connections)
-                timeouts = Timeouts(response_head_s=config.timeout_s)
-                service.server = await Server.start(
-                    service.plane, config.listen.host, config.listen.port, limits=limits, timeouts=timeouts
-                )
-                yield service
-                await _drain(service)
-            finally:
-                for task in background:
-                    task.cancel()
-                await runner.cleanup()
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="screen") as threads:
+            async with asyncio.TaskGroup() as tasks:
+                service = _assemble(config, loaded, store, tokens, Background(tasks, threads), clock)
+                background = [
+                    tasks.create_task(_flush(service), name="flush"),
+                    tasks.create_task(_sweep(service), name="sweep"),
+                ]
+                runner = await _start_admin(service)
+                try:
+                    limits = Limits(max_connections=config.max_connections)
+                    timeouts = Timeouts(response_head_s=config.timeout_s)
+                    service.server = await Server.start(
+                        service.plane,
+                        config.listen.host,
+                        config.listen.port,
+                        limits=limits,
+                        timeouts=timeouts,
+                    )
+                    yield service
+                    await _drain(service)
+                finally:
+                    for task in background:
+                        task.cancel()
+                    await runner.cleanup()
     finally:
         await store.close()
 
@@ -143,11 +150,11 @@ def _assemble(
     loaded: Loaded,
     store: SqliteHoldStore,
     tokens: TokenBook | None,
-    tasks: asyncio.TaskGroup,
+    background: Background,
     clock: Callable[[], float],
 ) -> Service:
     ids = Ids(secrets.token_hex(3))
-    keeper = Keeper(store, tasks, ids)
+    keeper = Keeper(store, ids)
     pools: dict[str, Pool] = {}
 
     def pool(address: str) -> Pool:
@@ -158,7 +165,7 @@ def _assemble(
     journals: dict[str, Journal] = {}
     histories: dict[str, History] = {}
     routes = [_route(item, config, loaded, pool, journals, histories, ids, clock) for item in config.routes]
-    plane = DataPlane(routes, pool(config.upstream) if config.upstream else None, keeper)
+    plane = DataPlane(routes, pool(config.upstream) if config.upstream else None, keeper, background)
     book, secret = _tokens(config, tokens)
     return Service(config, plane, keeper, store, clock, book, secret)
 

@@ -1,7 +1,7 @@
 """One guarded exchange, from a collected request to its reply: the eleven steps of the design.
 
 Decides what a client gets when the guard allows, replaces, holds, rejects or fails. What is true of the rows is left to
-`guard`, bytes and sockets to `wire`. Everything but the durable write of a hold is a synchronous callback.
+`guard`, bytes and sockets to `wire`. Everything but the durable write of a hold and the screening of a large body is a synchronous callback.
 """
 
 import time
@@ -20,6 +20,7 @@ from guardproxy.errors import DecodeError, GuardproxyError
 from guardproxy.guard import Screening, screen_request, screen_response
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
+from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
 from guardproxy.proxy.headers import OURS, STALE_AFTER_PATCH, decision_headers, unguarded_headers
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Entry
@@ -46,12 +47,24 @@ _NO_VERDICTS: Final = np.zeros((0, 0), dtype=np.uint8)
 class GuardedExchange:
     """The state of one exchange on a guarded route."""
 
-    __slots__ = ("_began", "_exchange", "_guard_s", "_keeper", "_reason", "_route", "_screening", "at", "id")
+    __slots__ = (
+        "_background",
+        "_began",
+        "_exchange",
+        "_guard_s",
+        "_keeper",
+        "_reason",
+        "_route",
+        "_screening",
+        "at",
+        "id",
+    )
 
-    def __init__(self, route: Route, exchange: Exchange, keeper: Keeper) -> None:
+    def __init__(self, route: Route, exchange: Exchange, keeper: Keeper, background: Background) -> None:
         self._route = route
         self._exchange = exchange
         self._keeper = keeper
+        self._background = background
         self._screening: Screening | None = None
         self._reason: Reason | None = None
         self._guard_s = 0.0
@@ -60,25 +73,37 @@ class GuardedExchange:
 
     def start(self) -> None:
         """Screen the request, then call the upstream or answer in its place."""
+        if len(self._exchange.body) < OFF_LOOP_BYTES:
+            self._screened_request(self._screen_request())
+        else:
+            self._background.compute(self._screen_request, self._screened_request, self._exchange)
+
+    def _screen_request(self) -> Screening | Exception:
+        """Compute only; may run in a thread."""
         began = time.perf_counter()
         head = self._exchange.head
         try:
             body = _plain(self._exchange.body, head.get(b"content-encoding"), self._route.max_body)
             content_type = head.get(b"content-type")
             message = Message(body, None if content_type is None else content_type.decode("latin-1"))
-            screening = screen_request(self._route.guard, message, facts_at(self.at), self._route.history)
-        except DecodeError as error:
-            self._undecided(Reason(error.reason), str(error))
-            return
+            return screen_request(self._route.guard, message, facts_at(self.at), self._route.history)
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
-            self._fault(error)
-            return
-        self._screening = screening
-        self._guard_s = time.perf_counter() - began
-        if screening.refusal is not None:
-            self._reject(screening.refusal, None, 0.0)
-            return
-        self._call()
+            return error
+        finally:
+            self._guard_s = time.perf_counter() - began
+
+    def _screened_request(self, screening: Screening | Exception) -> None:
+        if isinstance(screening, DecodeError):
+            self._undecided(Reason(screening.reason), str(screening))
+        elif isinstance(screening, Exception):
+            self._report(screening)
+            self._undecided(Reason.FAULT, "the guard failed")
+        else:
+            self._screening = screening
+            if screening.refusal is not None:
+                self._reject(screening.refusal, None, 0.0)
+            else:
+                self._call()
 
     # ---------------------------------------------------------------- the upstream
 
@@ -147,33 +172,50 @@ class GuardedExchange:
         )
 
     def _received(self, response: UpstreamResponse) -> None:
+        if len(response.body) < OFF_LOOP_BYTES:
+            self._screened_response(response, self._screen_response(response))
+        else:
+            self._background.compute(
+                lambda: self._screen_response(response),
+                lambda screened: self._screened_response(response, screened),
+                self._exchange,
+            )
+
+    def _screen_response(self, response: UpstreamResponse) -> tuple[Screened, bytes] | Exception:
+        """Compute only; may run in a thread."""
         began = time.perf_counter()
-        head = response.head
-        screening = self._screening
-        if screening is None:
-            raise RuntimeError("a response was collected for a request that was not screened")
+        head, screening = response.head, self._screening
         try:
+            if screening is None:
+                raise RuntimeError("a response was collected for a request that was not screened")  # noqa: TRY301
             if head.until_close:
                 raise DecodeError("the end of the response cannot be told from a cut")  # noqa: TRY301
-            coding = head.get(b"content-encoding")
-            message = Message(_plain(response.body, coding, self._route.max_body))
+            message = Message(_plain(response.body, head.get(b"content-encoding"), self._route.max_body))
             screened = screen_response(self._route.guard, screening, message)
-            decision = screened.decision
-            body = response.body
+            decision, body = screened.decision, response.body
             if decision.patch and not (decision.rejected or decision.withheld):
                 body = self._route.guard.codec.splice(message, screening.table.rows, decision.patch)
-        except DecodeError as error:
-            self._unscreened(response, Reason(error.reason), str(error))
-            return
+            return screened, body
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
-            self._report(error)
+            return error
+        finally:
+            self._guard_s += time.perf_counter() - began
+
+    def _screened_response(
+        self, response: UpstreamResponse, result: tuple[Screened, bytes] | Exception
+    ) -> None:
+        if isinstance(result, DecodeError):
+            self._unscreened(response, Reason(result.reason), str(result))
+        elif isinstance(result, Exception):
+            self._report(result)
             self._unscreened(response, Reason.FAULT, "the guard failed")
-            return
-        self._guard_s += time.perf_counter() - began
-        if decision.rejected or decision.withheld or decision.held:
-            self._settle(screened, response, body)
         else:
-            self._serve(screened, response, body, ())
+            screened, body = result
+            decision = screened.decision
+            if decision.rejected or decision.withheld or decision.held:
+                self._settle(screened, response, body)
+            else:
+                self._serve(screened, response, body, ())
 
     # ---------------------------------------------------------------- answers
 
@@ -195,12 +237,15 @@ class GuardedExchange:
             # A rejected exchange gives no answer, so nothing of it is held either.
             self._reject(decision, screened.predictions, response.seconds)
         elif decision.held:
-            self._keeper.keep(
-                self.id,
-                self._route,
-                decision,
-                self.at,
-                lambda ids, error: self._kept(screened, response, body, ids, error),
+            self._background.spawn(
+                self._keeper.keep(
+                    self.id,
+                    self._route,
+                    decision,
+                    self.at,
+                    lambda ids, error: self._kept(screened, response, body, ids, error),
+                ),
+                self._exchange,
             )
         else:
             self._withhold(screened, response, ())
@@ -284,10 +329,6 @@ class GuardedExchange:
         else:
             self._count_unguarded(reason, 503, refused=True)
             self._exchange.reply(self._closed_reply(reason, f"the response cannot be checked: {text}"))
-
-    def _fault(self, error: Exception) -> None:
-        self._report(error)
-        self._undecided(Reason.FAULT, "the guard failed")
 
     def _report(self, error: Exception) -> None:
         log.error(

@@ -4,7 +4,6 @@ Decides a hold's id and the bands a reviewer sees. The durable write is the only
 cancelled when the client hangs up, since the row may already be in somebody's queue.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -27,17 +26,16 @@ Kept = Callable[[tuple[str, ...], GuardproxyError | None], None]
 
 
 class Keeper:
-    """Stores holds in tasks of its owner's group."""
+    """Stores holds, and counts what could not be stored."""
 
-    def __init__(self, store: HoldStore, tasks: asyncio.TaskGroup, ids: Ids) -> None:
-        """Write to `store`; every task belongs to `tasks`."""
+    def __init__(self, store: HoldStore, ids: Ids) -> None:
+        """Write to `store`."""
         self.stored = 0
         self.failed = 0
         self._store = store
-        self._tasks = tasks
         self._ids = ids
 
-    def keep(self, decision_id: str, route: Route, decision: Decision, at: float, then: Kept) -> None:
+    async def keep(self, decision_id: str, route: Route, decision: Decision, at: float, then: Kept) -> None:
         """Store the decision's held rows in one durable write, then call `then` with their ids or the error."""
         if len(decision.held) > MAX_HELD_ROWS:
             self.failed += 1
@@ -60,7 +58,7 @@ class Keeper:
             )
             for held in decision.held
         ]
-        self._tasks.create_task(self._write(holds, then), name=f"hold {decision_id}")
+        await self._write(holds, then)
 
     async def _write(self, holds: list[Hold], then: Kept) -> None:
         try:

@@ -92,7 +92,9 @@ class PlaneCollector(Collector):
             [({}, self._plane.ambiguous)],
         )
         yield _counter(
-            "faults", "Exceptions of guardproxy's own that reached the wire.", [({}, self._plane.faults)]
+            "faults",
+            "Exceptions of guardproxy's own; each ended one exchange.",
+            [({}, self._plane.faults + self._plane.background.faults)],
         )
 
     def _guards(self) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from guardproxy.decision import FailureMode, Reason
+from guardproxy.proxy.background import Background
 from guardproxy.proxy.exchange import GuardedExchange, unguarded_entry
 from guardproxy.proxy.headers import OURS, unguarded_headers
 from guardproxy.proxy.holding import Keeper
@@ -41,7 +42,9 @@ _NO_OVERRIDE: Final = OURS | {b"x-http-method-override", b"x-http-method", b"x-m
 class DataPlane:
     """Implements `wire.Application` over a route table."""
 
-    def __init__(self, routes: list[Route], default: Pool | None, keeper: Keeper) -> None:
+    def __init__(
+        self, routes: list[Route], default: Pool | None, keeper: Keeper, background: Background
+    ) -> None:
         """Guard `routes`; what none of them matches passes to `default`."""
         self.routes = routes
         self.default = default
@@ -51,6 +54,7 @@ class DataPlane:
         self.draining = False
         self.transfers: dict[str, int] = {}
         self._keeper = keeper
+        self.background = background
         self._table: RouteTable[Route] = RouteTable([(route.path, route) for route in routes])
         self._collects = {id(route): self._collect(route) for route in routes}
         self._forwards: dict[tuple[int, frozenset[bytes]], Forward] = {}
@@ -109,7 +113,7 @@ class DataPlane:
 
     def _collect(self, route: Route) -> Collect:
         def start(exchange: Exchange) -> None:
-            GuardedExchange(route, exchange, self._keeper).start()
+            GuardedExchange(route, exchange, self._keeper, self.background).start()
 
         return Collect(route.max_body, start, self._oversize(route))
 

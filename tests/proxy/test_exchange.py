@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from guardproxy.errors import StoreError
+from guardproxy.proxy.background import OFF_LOOP_BYTES
 from guardproxy.service import Service
 from guardproxy.stores import HoldFilter
 from tests.harness.client import RawClient
@@ -466,3 +467,46 @@ def test_what_is_stored_survives_in_a_file_only_its_owner_reads(tmp_path: Path) 
             return service.config.store.stat().st_mode & 0o777
 
     assert run(scenario()) == 0o600
+
+
+def test_a_large_batch_is_screened_beside_the_loop_with_the_same_answer() -> None:
+    rows = 40_000
+    values = [float(i % 900) + 0.25 for i in range(rows)]
+    values[17], values[39_999] = -1.0, 5000.0
+
+    async def scenario() -> None:
+        async with RecorderUpstream(ok(demand(values), JSON)) as upstream, serving(upstream.port) as service:
+            body = infer([1.0] * rows)
+            assert len(body) > OFF_LOOP_BYTES
+            response = await ask(service, body)
+            refused = await ask(service, infer([1.0] * (rows - 1) + [5000.0]))
+            undecodable = await ask(service, body[:-1])
+        assert response.body == demand(values).replace(b"-1.0", b"5.0", 1).replace(b"5000.0", b"7.0", 1)
+        assert said(response, b"Rows") == f"allowed={rows - 2}, replaced=1, held=1"
+        assert refused.status == 422
+        assert said(undecodable, b"Reason") == "undecodable"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("rows", [1, 40_000])
+def test_a_fault_on_the_way_to_a_reply_ends_one_exchange_and_not_the_service(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with (
+            RecorderUpstream(ok(demand([5000.0] + [1.0] * (rows - 1)), JSON)) as upstream,
+            serving(upstream.port) as service,
+        ):
+
+            def broken(*_: object) -> object:
+                raise ZeroDivisionError("secret")
+
+            with monkeypatch.context() as patch:
+                patch.setattr("guardproxy.proxy.exchange.decision_headers", broken)
+                response = await ask(service, infer([1.0] * rows))
+            assert response.status == 500
+            assert b"secret" not in response.body
+            assert (await ask(service, infer([1.0] * rows))).status == 200
+
+    run(scenario())
