@@ -189,7 +189,7 @@ class Decision:
 
     `outcomes` has one `Outcome` code per row (uint8); `verdicts` one `Verdict` code per rule of `rules` and row, shape
     (rules, rows). `findings` explains the first of the verdicts that are neither ok nor skipped. `patch` is what the codec must write into the response, `held`
-    the rows that must be stored before the reply, `withheld` and `rejected` the rows for which no answer may be given.
+    the rows that must be stored before the reply (`held_dropped` more could not even be tried), `withheld` and `rejected` the rows for which no answer may be given.
     """
 
     model: str
@@ -202,6 +202,7 @@ class Decision:
     findings_dropped: int = 0
     patch: tuple[Replacement, ...] = ()
     held: tuple[HeldRow, ...] = ()
+    held_dropped: int = 0
     withheld: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
     reason: Reason | None = None

@@ -23,10 +23,13 @@ from guardproxy.decision import (
 from guardproxy.guard.fallbacks import Substitute, clamp, substitute
 from guardproxy.guard.guard import Guard
 from guardproxy.rules import BoundRules, Rule, View
-from guardproxy.table import Codes
+from guardproxy.table import Codes, Mask
 
 MAX_FINDINGS: Final = 200
 """Findings with evidence that one decision carries; a shifted column in a large batch would make thousands alike."""
+
+MAX_HELD_ROWS: Final = 1_000
+"""Rows of one exchange that can be held. Nobody reviews more, and none of them is stored then."""
 
 _LOUD: Final = np.array(
     [v in (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.ERROR) for v in Verdict], dtype=np.bool_
@@ -50,19 +53,18 @@ class _Draft:
     outcomes: Codes
     patch: list[Replacement] = field(default_factory=list)
     held: list[HeldRow] = field(default_factory=list)
+    held_dropped: int = 0
     withheld: list[int] = field(default_factory=list)
     rejected: list[int] = field(default_factory=list)
 
 
 def resolve(guard: Guard, judged: Judged) -> Decision:
-    """Decide about every row. Rows whose verdicts are all ok or skipped are allowed without being looked at."""
-    loud = np.flatnonzero(_LOUD[judged.verdicts].any(axis=0)).tolist()
+    """Decide about every row. Rows on which no enforced rule acts are allowed without being looked at."""
     draft = _Draft(np.zeros(judged.view.features.rows, dtype=np.uint8))
-    for row in loud:
+    for row in np.flatnonzero(_acts(judged).any(axis=0)).tolist():
         acting = acting_rules(judged, row)
-        if acting:
-            _EFFECTS[acting[0].action](judged, row, acting, draft)
-    findings, dropped = find(judged, loud)
+        _EFFECTS[acting[0].action](judged, row, acting, draft)
+    findings, dropped = find(judged)
     return Decision(
         model=guard.model,
         ruleset=guard.ruleset.fingerprint,
@@ -74,6 +76,7 @@ def resolve(guard: Guard, judged: Judged) -> Decision:
         findings_dropped=dropped,
         patch=tuple(draft.patch),
         held=tuple(draft.held),
+        held_dropped=draft.held_dropped,
         withheld=tuple(draft.withheld),
         rejected=tuple(draft.rejected),
     )
@@ -88,17 +91,22 @@ def acting_rules(judged: Judged, row: int) -> list[Rule]:
     return sorted(acting, key=lambda rule: (-rule.action, -rule.severity, rule.id))
 
 
-def find(judged: Judged, rows: list[int]) -> tuple[tuple[Finding, ...], int]:
-    """Explain the loud verdicts of these rows, rules that act first; beyond MAX_FINDINGS they are only counted."""
-    places = [
-        (rule.mode is not Mode.ENFORCE, row, index)
-        for index, rule in enumerate(judged.rules)
-        for row in rows
-        if _LOUD[judged.verdicts[index, row]]
-    ]
-    places.sort()
-    findings = tuple(_finding(judged, index, row) for _, row, index in places[:MAX_FINDINGS])
-    return findings, max(0, len(places) - MAX_FINDINGS)
+def find(judged: Judged) -> tuple[tuple[Finding, ...], int]:
+    """Explain the loud verdicts, those of enforced rules first; beyond MAX_FINDINGS they are only counted."""
+    index, row = np.nonzero(_LOUD[judged.verdicts])
+    quieter = np.array([rule.mode is not Mode.ENFORCE for rule in judged.rules], dtype=np.bool_)[index]
+    order = np.lexsort((index, row, quieter))[:MAX_FINDINGS].tolist()
+    findings = tuple(_finding(judged, int(index[place]), int(row[place])) for place in order)
+    return findings, max(0, len(index) - MAX_FINDINGS)
+
+
+def _acts(judged: Judged) -> Mask:
+    """Tell by rule and row whether an enforced rule acts."""
+    table = np.array(
+        [[judged.bound.acts(rule, verdict) for verdict in Verdict] for rule in judged.rules], dtype=np.bool_
+    )
+    acts: Mask = table[np.arange(len(judged.rules))[:, None], judged.verdicts]
+    return acts
 
 
 def _finding(judged: Judged, index: int, row: int) -> Finding:
@@ -142,7 +150,10 @@ def _hold(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:
         draft.withheld.append(row)
     elif meanwhile is Meanwhile.FALLBACK and found.chosen is not None:
         draft.patch.append(Replacement(row, found.chosen.values, found.chosen.source))
-    draft.held.append(_held_row(judged, row, acting, found, meanwhile))
+    if len(draft.held) < MAX_HELD_ROWS:
+        draft.held.append(_held_row(judged, row, acting, found, meanwhile))
+    else:
+        draft.held_dropped += 1
 
 
 def _held_row(

@@ -125,7 +125,7 @@ def _refusal(guard: Guard, judged: Judged) -> Decision | None:
         rule = judged.rules[index]
         acting = [code for code in Verdict if judged.bound.acts(rule, code)]
         outcomes[np.isin(judged.verdicts[index], acting)] = Outcome.REJECTED
-    findings, dropped = find(judged, np.flatnonzero(~_QUIET[judged.verdicts].all(axis=0)).tolist())
+    findings, dropped = find(judged)
     return Decision(
         model=guard.model,
         ruleset=guard.ruleset.fingerprint,

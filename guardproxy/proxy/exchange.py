@@ -150,6 +150,7 @@ class GuardedExchange:
         self._reason = self._reason or Reason.OVERSIZE
         if self._route.failure is FailureMode.OPEN:
             return self._streamed(head)
+        self._count_unguarded(self._reason, 503, refused=True)
         return self._closed_reply(self._reason, "the response cannot be checked")
 
     def _failed(self, failure: UpstreamFailure) -> None:
@@ -275,8 +276,8 @@ class GuardedExchange:
             return
         outcomes = decision.outcomes.copy()
         patched = {replacement.row for replacement in decision.patch}
-        for held in decision.held:
-            outcomes[held.row] = Outcome.REPLACED if held.row in patched else Outcome.UNGUARDED
+        for row in np.flatnonzero(outcomes == Outcome.HELD).tolist():
+            outcomes[row] = Outcome.REPLACED if row in patched else Outcome.UNGUARDED
         changed = _changed(decision, outcomes, Reason.FAULT)
         self._serve(Screened(changed, screened.predictions), response, body, ())
 

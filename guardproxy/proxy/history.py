@@ -41,12 +41,16 @@ class History:
         """Keep the predictions of the rows that were allowed as they are."""
         if not self._keys:
             return
-        for row in np.flatnonzero(decision.outcomes == Outcome.ALLOWED).tolist():
-            values = predictions.record(row)
-            if None in values.values() or not all(_finite(cell) for cell in values.values()):
+        allowed = np.flatnonzero(decision.outcomes == Outcome.ALLOWED).tolist()
+        answers = [predictions.column(name) for name in predictions.fields]
+        keys = [(by, [features.column(name) for name in by]) for by in self._keys]
+        for row in allowed[-self._max :]:
+            cells = [column[row] for column in answers]
+            if None in cells or not all(map(_finite, cells)):
                 continue
-            for by in self._keys:
-                self._keep(by, tuple(features.cell(name, row) for name in by), values)
+            values = dict(zip(predictions.fields, cells, strict=True))
+            for by, columns in keys:
+                self._keep(by, tuple(column[row] for column in columns), values)
 
     def _keep(self, by: tuple[str, ...], entity: tuple[Cell, ...], values: Mapping[str, Cell]) -> None:
         if None in entity:

@@ -16,8 +16,6 @@ from guardproxy.rules.names import profiled_output
 from guardproxy.stores import HoldStore
 from guardproxy.table import Cell
 
-MAX_HELD_ROWS: Final = 1_000
-"""Rows that one exchange may put into the queue; a batch beyond it is refused as a whole, since nobody can review it."""
 MAX_BANDS: Final = 64
 MAX_DRAWN: Final = 1e300
 """Beyond it no number line can be drawn."""
@@ -37,12 +35,13 @@ class Keeper:
 
     async def keep(self, decision_id: str, route: Route, decision: Decision, at: float, then: Kept) -> None:
         """Store the decision's held rows in one durable write, then call `then` with their ids or the error."""
-        if len(decision.held) > MAX_HELD_ROWS:
-            self.failed += 1
+        if decision.held_dropped:
+            rows = len(decision.held) + decision.held_dropped
+            self.failed += rows
             then(
                 (),
                 StoreError(
-                    f"{len(decision.held)} rows of one request asked to be held; at most {MAX_HELD_ROWS} are"
+                    f"{rows} rows of one request asked to be held; at most {len(decision.held)} can be"
                 ),
             )
             return

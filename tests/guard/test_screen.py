@@ -12,7 +12,7 @@ from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.decision import Decision, Outcome, RequestFacts
 from guardproxy.errors import DecodeError, UnalignedError
 from guardproxy.guard import Guard, screen_request, screen_response
-from guardproxy.guard.resolve import MAX_FINDINGS
+from guardproxy.guard.resolve import MAX_FINDINGS, MAX_HELD_ROWS
 from guardproxy.message import Message
 from guardproxy.rules import load_rulesets
 from guardproxy.table import Cell
@@ -187,6 +187,17 @@ def test_findings_are_bounded_and_counted() -> None:
     decision, _ = decide(make_guard(with_action("warn")), [{"x": 1}] * rows, [-1.0] * rows)
     assert (len(decision.findings), decision.findings_dropped) == (MAX_FINDINGS, 50)
     assert set(outcomes(decision)) == {"warned"}
+
+
+def test_rows_held_beyond_the_bound_are_counted_and_not_made_up() -> None:
+    rows = MAX_HELD_ROWS + 3
+    decision, _ = decide(
+        make_guard("  - {id: big, range: {field: output.prediction, max: 9}, action: hold}\n"),
+        [{"x": 1}] * rows,
+        [100.0] * rows,
+    )
+    assert (len(decision.held), decision.held_dropped) == (MAX_HELD_ROWS, 3)
+    assert set(outcomes(decision)) == {"held"}
 
 
 @settings(max_examples=60)

@@ -357,6 +357,22 @@ def test_nothing_is_called_held_that_is_not_stored(
     run(scenario())
 
 
+def test_a_batch_with_more_held_rows_than_can_be_stored_holds_none() -> None:
+    async def scenario() -> None:
+        async with (
+            RecorderUpstream(ok(demand([5000.0] * 1_001), JSON)) as upstream,
+            serving(upstream.port) as service,
+        ):
+            response = await ask(service, infer([1.0] * 1_001))
+            assert (await service.store.list(HoldFilter())).holds == ()
+            assert service.keeper.failed == 1_001
+        assert said(response, b"Hold") is None
+        assert said(response, b"Rows") == "replaced=1001"
+        assert said(response, b"Reason") == "fault"
+
+    run(scenario())
+
+
 def test_a_hold_is_stored_although_its_client_hung_up() -> None:
     async def scenario() -> None:
         async with (
