@@ -19,7 +19,7 @@ from benchmarks.machine import describe
 from guardproxy.decision import Outcome
 from guardproxy.guard import Guard, screen_request, screen_response
 from guardproxy.message import Message
-from guardproxy.proxy.exchange import facts_at
+from guardproxy.proxy.facts import facts_at
 
 REPEATS = 200
 

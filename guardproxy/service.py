@@ -24,7 +24,7 @@ from guardproxy.errors import StoreError
 from guardproxy.guard.fallbacks import override_refusals
 from guardproxy.holds import Hold, State
 from guardproxy.proxy.background import THREADS, Background
-from guardproxy.proxy.exchange import facts_at
+from guardproxy.proxy.facts import facts_at
 from guardproxy.proxy.history import History
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Journal

@@ -5,9 +5,6 @@ Decides what a client gets when the guard allows, replaces, holds, rejects or fa
 """
 
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -15,16 +12,24 @@ import numpy as np
 import structlog
 
 from guardproxy.codecs import decompress
-from guardproxy.decision import Decision, FailureMode, Outcome, Reason, RequestFacts
+from guardproxy.decision import Decision, FailureMode, Outcome, Reason
 from guardproxy.errors import DecodeError, GuardproxyError
 from guardproxy.guard import Screening, screen_request, screen_response
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
 from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
-from guardproxy.proxy.headers import OURS, STALE_AFTER_PATCH, decision_headers, unguarded_headers
+from guardproxy.proxy.facts import facts_at
+from guardproxy.proxy.headers import (
+    OURS,
+    STALE_AFTER_PATCH,
+    decision_headers,
+    is_stream,
+    request_lines,
+    unguarded_headers,
+)
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Entry
-from guardproxy.proxy.route import Route
+from guardproxy.proxy.route import Route, unguarded_entry
 from guardproxy.stats import Sample
 from guardproxy.table import Table
 from guardproxy.wire import Exchange, Header, Reply, ResponseHead, UpstreamFailure, UpstreamResponse
@@ -35,13 +40,7 @@ MAX_RATIO: Final = 100
 RETRY_AFTER_S: Final = 5
 HELD_RETRY_AFTER_S: Final = 30
 
-_EDITED: Final = OURS | {b"accept-encoding", b"range", b"if-range"}
-"""Request lines that a guarded call changes: ours are removed, a coding we cannot read is not asked for, and a part of a
-response cannot be screened."""
-
 _UNTRUE_AFTER_PATCH: Final = OURS | STALE_AFTER_PATCH | {b"content-encoding"}
-_READABLE_CODINGS: Final = frozenset({b"gzip", b"deflate", b"identity"})
-_NO_VERDICTS: Final = np.zeros((0, 0), dtype=np.uint8)
 
 
 class GuardedExchange:
@@ -49,7 +48,6 @@ class GuardedExchange:
 
     __slots__ = (
         "_background",
-        "_began",
         "_exchange",
         "_guard_s",
         "_keeper",
@@ -110,7 +108,7 @@ class GuardedExchange:
     def _call(self) -> None:
         self._exchange.call(
             self._route.upstream,
-            headers=_request_lines(self._exchange),
+            headers=request_lines(self._exchange),
             collect=self._collect,
             received=self._received,
             failed=self._failed,
@@ -127,7 +125,7 @@ class GuardedExchange:
             return None
         if self._reason is not None:
             return None
-        if _is_stream(head.get(b"content-type")):
+        if is_stream(head.get(b"content-type")):
             return self._pass_or_refuse(Reason.STREAMED)
         if head.bodiless:
             return self._pass_or_refuse(Reason.OPAQUE)
@@ -379,67 +377,10 @@ class GuardedExchange:
         )
 
 
-def unguarded_entry(
-    route: Route,
-    decision_id: str,
-    at: float,
-    reason: Reason,
-    *,
-    rows: int = 0,
-    status: int = 0,
-    refused: bool = False,
-) -> Entry:
-    """Return the journal's entry for an exchange that was not judged; `rows` is 0 where they are not known."""
-    outcomes = np.full(rows, Outcome.REJECTED if refused else Outcome.UNGUARDED, dtype=np.uint8)
-    guard = route.guard
-    decision = Decision(
-        guard.model, guard.ruleset.fingerprint, rows, outcomes, (), _NO_VERDICTS, reason=reason
-    )
-    return Entry(decision_id, route.path, Sample(at, decision, None, None), status, 0.0, 0.0)
-
-
-def facts_at(at: float) -> RequestFacts:
-    """Return what rules may know of a request that arrived at `at` (Unix seconds), in UTC."""
-    hour, weekday, date = _calendar(int(at // 3600))
-    return RequestFacts(at, hour, weekday, date)
-
-
-@lru_cache(maxsize=64)
-def _calendar(hours: int) -> tuple[int, int, str]:
-    moment = datetime.fromtimestamp(hours * 3600, UTC)
-    return moment.hour, moment.weekday(), moment.date().isoformat()
-
-
 def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:
     if coding is None:
         return body
     return decompress(body, coding.decode("latin-1"), max_bytes=limit, max_ratio=MAX_RATIO)
-
-
-def _is_stream(content_type: bytes | None) -> bool:
-    return content_type is not None and content_type.lower().startswith(b"text/event-stream")
-
-
-def _request_lines(exchange: Exchange) -> Sequence[Header] | None:
-    """Return the request's lines for the upstream, or None when they go as they are."""
-    head = exchange.head
-    if _EDITED.isdisjoint(head.names):
-        return None
-    lines: list[Header] = []
-    for name, line in zip(head.names, head.headers, strict=True):
-        if name == b"accept-encoding":
-            lines.append((line[0], _readable(line[1])))
-        elif name not in _EDITED:
-            lines.append(line)
-    return lines
-
-
-@lru_cache(maxsize=256)
-def _readable(accepted: bytes) -> bytes:
-    """Leave only the codings that the guard can undo."""
-    wanted = [part.strip() for part in accepted.split(b",")]
-    kept = [part for part in wanted if part.partition(b";")[0].strip().lower() in _READABLE_CODINGS]
-    return b", ".join(kept) or b"identity"
 
 
 def _changed(

@@ -1,15 +1,17 @@
-"""The decision headers: what a reply says about the guard's work.
+"""Header lines: what a reply says about the guard's work, and what a guarded call changes of a client's own.
 
-Decides their spelling; the public contract lists them. Also which header lines of clients and upstreams never pass,
-since only guardproxy may speak in these names.
+Decides the spelling of the decision headers (the public contract lists them), and which lines never pass, since only
+guardproxy may speak in these names.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from guardproxy.decision import Decision, Outcome, Reason
-from guardproxy.wire import Header
+from guardproxy.wire import Exchange, Header
 
 MAX_HOLDS: Final = 8
 MAX_ROWS: Final = 200
@@ -30,6 +32,11 @@ STALE_AFTER_PATCH: Final = frozenset(
 )  # fmt: skip
 """Lines that describe the upstream's exact bytes, and would lie about patched ones."""
 
+_EDITED: Final = OURS | {b"accept-encoding", b"range", b"if-range"}
+"""Request lines that a guarded call changes: ours are removed, a coding we cannot read is not asked for, and a part of a
+response cannot be screened."""
+
+_READABLE_CODINGS: Final = frozenset({b"gzip", b"deflate", b"identity"})
 _OUTCOMES: Final = {outcome: outcome.name.lower().encode() for outcome in Outcome}
 _OUTCOME_LINES: Final = {outcome: (b"Guardproxy-Outcome", word) for outcome, word in _OUTCOMES.items()}
 _ONE_ALLOWED: Final = (b"Guardproxy-Rows", b"allowed=1")
@@ -75,6 +82,33 @@ def unguarded_headers(decision_id: str, reason: Reason, ruleset: Header) -> list
     ]
 
 
+def is_stream(content_type: bytes | None) -> bool:
+    """Tell whether a response is a stream of events, which ends when its sender likes."""
+    return content_type is not None and content_type.lower().startswith(b"text/event-stream")
+
+
+def request_lines(exchange: Exchange) -> Sequence[Header] | None:
+    """Return the request's lines for the upstream, or None when they go as they are."""
+    head = exchange.head
+    if _EDITED.isdisjoint(head.names):
+        return None
+    lines: list[Header] = []
+    for name, line in zip(head.names, head.headers, strict=True):
+        if name == b"accept-encoding":
+            lines.append((line[0], _readable(line[1])))
+        elif name not in _EDITED:
+            lines.append(line)
+    return lines
+
+
 def _rows(decision: Decision) -> bytes:
     counts = np.bincount(decision.outcomes, minlength=len(Outcome)).tolist()
     return b", ".join(b"%s=%d" % (_OUTCOMES[Outcome(code)], rows) for code, rows in enumerate(counts) if rows)
+
+
+@lru_cache(maxsize=256)
+def _readable(accepted: bytes) -> bytes:
+    """Leave only the codings that the guard can undo."""
+    wanted = [part.strip() for part in accepted.split(b",")]
+    kept = [part for part in wanted if part.partition(b";")[0].strip().lower() in _READABLE_CODINGS]
+    return b", ".join(kept) or b"identity"

@@ -68,7 +68,9 @@ def make_guard(route: RouteConfig, loaded: Loaded) -> Guard:
         response_rows=route.response_rows,
     )
     codec = make_codec(route.protocol, options)
-    return Guard(route.model, codec, loaded.rulesets[route.model], profile, route.key)
+    # What the data's own keys are was said to `learn` already; a route may name others.
+    key = route.key or (() if profile is None else profile.keys)
+    return Guard(route.model, codec, loaded.rulesets[route.model], profile, key)
 
 
 def read_rule_files(paths: Sequence[Path], loaded: Loaded) -> Mapping[str, str]:

@@ -11,11 +11,11 @@ import structlog
 
 from guardproxy.decision import FailureMode, Reason
 from guardproxy.proxy.background import Background
-from guardproxy.proxy.exchange import GuardedExchange, unguarded_entry
+from guardproxy.proxy.exchange import GuardedExchange
 from guardproxy.proxy.headers import OURS, unguarded_headers
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Journal
-from guardproxy.proxy.route import Route
+from guardproxy.proxy.route import Route, unguarded_entry
 from guardproxy.proxy.routes import Ambiguous, RouteTable
 from guardproxy.wire import (
     Collect,

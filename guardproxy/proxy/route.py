@@ -1,16 +1,19 @@
 """A guarded route at run time: its guard, its upstream, its limits, and what is remembered for it.
 
-Decides nothing: it is what `exchange` works with.
+Decides how an exchange that was not judged is recorded. All else is what `exchange` works with.
 """
 
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from guardproxy.decision import FailureMode
+import numpy as np
+
+from guardproxy.decision import Decision, FailureMode, Outcome, Reason
 from guardproxy.guard import Guard
 from guardproxy.proxy.history import History
-from guardproxy.proxy.journal import Journal
+from guardproxy.proxy.journal import Entry, Journal
+from guardproxy.stats import Sample
 from guardproxy.wire import Header, Pool
 
 
@@ -51,3 +54,28 @@ class Route:
     def __post_init__(self) -> None:
         """Write the constant header line once."""
         self.ruleset_line = (b"Guardproxy-Ruleset", self.guard.ruleset.fingerprint.encode())
+
+
+def unguarded_entry(
+    route: Route,
+    decision_id: str,
+    at: float,
+    reason: Reason,
+    *,
+    rows: int = 0,
+    status: int = 0,
+    refused: bool = False,
+) -> Entry:
+    """Return the journal's entry for an exchange that was not judged; `rows` is 0 where they are not known."""
+    outcomes = np.full(rows, Outcome.REJECTED if refused else Outcome.UNGUARDED, dtype=np.uint8)
+    guard = route.guard
+    decision = Decision(
+        guard.model,
+        guard.ruleset.fingerprint,
+        rows,
+        outcomes,
+        (),
+        np.zeros((0, rows), dtype=np.uint8),
+        reason=reason,
+    )
+    return Entry(decision_id, route.path, Sample(at, decision, None, None), status, 0.0, 0.0)

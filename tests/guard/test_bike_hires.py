@@ -17,7 +17,7 @@ from guardproxy.message import Message
 from guardproxy.profile.columns import NumberColumn
 from guardproxy.profile.learn import Learner
 from guardproxy.profile.model import Profile, Provenance
-from guardproxy.proxy.exchange import facts_at
+from guardproxy.proxy.facts import facts_at
 from guardproxy.rules import load_rulesets
 from tests.shared import shared_file
 
