@@ -23,9 +23,12 @@ bench: $(VENV)/.demo
 
 # Chromium drives the console's tests. Where apt-get is not there, bring your own and set CHROMIUM.
 system:
-	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1 || \
-	  (export DEBIAN_FRONTEND=noninteractive; SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	   $$SUDO apt-get -qq update && $$SUDO apt-get -qq install -y --no-install-recommends chromium >/dev/null)
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1 || ($(call apt,chromium))
+
+define apt
+export DEBIAN_FRONTEND=noninteractive; SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+$$SUDO apt-get -qq update && $$SUDO apt-get -qq install -y --no-install-recommends $(1) >/dev/null
+endef
 
 # One environment, two sets: what the demo runs with, and all that the tests need besides.
 $(VENV)/.demo: requirements/demo.lock pyproject.toml
@@ -37,7 +40,7 @@ $(VENV)/.test: requirements/test.lock pyproject.toml
 
 define install
 $(PYTHON) -c 'import sys; sys.exit("guardproxy needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
-$(PYTHON) -m venv $(VENV)
+$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV); $(call apt,python3-venv) && $(PYTHON) -m venv $(VENV))
 $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/$(1).lock
 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 touch $(VENV)/.$(1)
