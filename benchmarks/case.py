@@ -14,6 +14,7 @@ from guardproxy.profile.model import Profile, Provenance
 from guardproxy.rules import load_rulesets
 
 FEATURES: Final = tuple(f"x{i}" for i in range(20))
+OUTPUTS: Final = {"open-inference": ("demand", "p10", "p90"), "kserve-v1": ("demand",), "mlflow": ("demand",)}
 RULES: Final = """\
 guardproxy: 1
 model: bench
@@ -42,22 +43,21 @@ def learned(rows: int = 20_000, seed: int = 7) -> Profile:
     return learner.finish(Provenance())
 
 
-def guard(protocol: str, profile: Profile, *, rules: str = RULES) -> Guard:
+def guard(protocol: str, profile: Profile) -> Guard:
     """Compile the case's guard for a protocol."""
-    outputs = {"bench": ("demand", "p10", "p90")} if protocol == "open-inference" else {"bench": ("demand",)}
-    text = rules if protocol == "open-inference" else _single_output(rules)
-    rulesets, problems = load_rulesets(
-        {"bench.guard.yaml": text}, profiles={"bench": profile}, outputs=outputs
-    )
+    outputs = OUTPUTS[protocol]
+    texts = {"bench.guard.yaml": rules(protocol)}
+    rulesets, problems = load_rulesets(texts, profiles={"bench": profile}, outputs={"bench": outputs})
     if any(problem.severity == "error" for problem in problems):
         raise SystemExit("\n".join(f"{p.code} {p.line}:{p.column} {p.message}" for p in problems))
-    options = CodecOptions(profile_order=FEATURES, outputs=outputs["bench"])
+    options = CodecOptions(profile_order=FEATURES, outputs=outputs)
     return Guard("bench", make_codec(protocol, options), rulesets["bench"], profile)
 
 
 def rows(count: int, seed: int = 11) -> list[list[float]]:
     """Return clean rows, inside everything that was learned."""
-    return np.random.default_rng(seed).normal(size=(count, len(FEATURES))).clip(-2.5, 2.5).round(6).tolist()
+    drawn = np.random.default_rng(seed).normal(size=(count, len(FEATURES)))
+    return [[float(value) for value in row] for row in drawn.clip(-2.5, 2.5).round(6)]
 
 
 def open_inference(count: int) -> tuple[bytes, bytes]:
@@ -82,15 +82,27 @@ def mlflow(count: int) -> tuple[bytes, bytes]:
     return request, json.dumps({"predictions": [100.25 + i % 7 for i in range(count)]}).encode()
 
 
-def write_files(folder: Path, profile_text: str) -> None:
+def kserve(count: int) -> tuple[bytes, bytes]:
+    """Return a request with a bare matrix, and its response."""
+    request = json.dumps({"instances": rows(count)}).encode()
+    return request, json.dumps({"predictions": [100.25 + i % 7 for i in range(count)]}).encode()
+
+
+def rules(protocol: str) -> str:
+    """Return the ten rules; where there is one output only, two on quantiles become two on that."""
+    if len(OUTPUTS[protocol]) > 1:
+        return RULES
+    return RULES.replace(
+        "order: [output.p10, output.demand, output.p90]", "require: output.demand >= -1"
+    ).replace("output.p90 - output.p10 < 500", "output.demand * 2 < 5000")
+
+
+def write_files(folder: Path, protocol: str, profile_text: str) -> None:
     """Write the case's rule file and profile."""
     (folder / "rules").mkdir()
-    (folder / "rules" / "bench.guard.yaml").write_text(RULES)
+    (folder / "rules" / "bench.guard.yaml").write_text(rules(protocol))
     (folder / "bench.profile.yaml").write_text(profile_text)
 
 
-def _single_output(rules: str) -> str:
-    """Swap the two rules on p10 and p90 for two on the only output."""
-    return rules.replace(
-        "order: [output.p10, output.demand, output.p90]", "require: output.demand >= -1"
-    ).replace("output.p90 - output.p10 < 500", "output.demand * 2 < 5000")
+MESSAGES: Final = {"open-inference": open_inference, "kserve-v1": kserve, "mlflow": mlflow}
+"""What makes a request and its response in each protocol."""

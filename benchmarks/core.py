@@ -48,6 +48,7 @@ def main() -> None:
 def _cases(profile: Any) -> list[tuple[str, Callable[[], object], int, float]]:
     oip, split = case.guard("open-inference", profile), case.guard("mlflow", profile)
     small, large = case.open_inference(1), case.mlflow(1_000)
+    bare, flat = case.guard("kserve-v1", profile), case.kserve(1)
     facts = facts_at(1_700_000_000.0)
     request = screen_request(oip, Message(small[0]), facts)
     whole = screen_request(split, Message(large[0]), facts)
@@ -66,6 +67,12 @@ def _cases(profile: Any) -> list[tuple[str, Callable[[], object], int, float]]:
         ),
         ("  its request", lambda: screen_request(oip, Message(small[0]), facts), 50, 60.0),
         ("  its response", lambda: screen_response(oip, request, Message(small[1])), 50, 60.0),
+        (
+            "1 row x 20 features x 10 rules, kserve-v1: decoded and screened",
+            _screened(bare, flat, facts),
+            50,
+            60.0,
+        ),
         (
             "1,000 rows x 20 features x 10 rules, mlflow: decoded and screened",
             _screened(split, large, facts),

@@ -38,7 +38,7 @@ BARS: Final = {"guardproxy unguarded": 2.0, "guardproxy guarded": 4.0}
 LOADS: Final = {"steady": 16, "full": 0}
 """Milliseconds that each connection rests between two requests."""
 BASE: Final = "nginx proxy_pass"
-PATH: Final = "/v2/models/bench/infer"
+PATHS: Final = {"open-inference": "/v2/models/bench/infer", "kserve-v1": "/v1/models/bench:predict"}
 
 NGINX: Final = """\
 daemon off; worker_processes 1; pid {folder}/{name}.pid; error_log {folder}/{name}.err error;
@@ -64,16 +64,18 @@ def main() -> None:
     for tool in ("nginx", "wrk"):
         if not shutil.which(tool) and not Path(f"/usr/sbin/{tool}").exists():
             raise SystemExit(f"{tool} is needed: apt-get install nginx-light wrk")
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        results = _run(Path(name), stack, options)
+    results = []
+    for protocol in PATHS:
+        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+            results += _run(protocol, Path(name), stack, options)
     _print(results)
     if options.out is not None:
         options.out.write_text(json.dumps({"machine": describe(), "results": results}, indent=2) + "\n")
 
 
-def _run(folder: Path, stack: ExitStack, options: argparse.Namespace) -> list[dict[str, Any]]:
-    request, response = case.open_inference(1)
-    case.write_files(folder, dump_profile(case.learned()))
+def _run(protocol: str, folder: Path, stack: ExitStack, options: argparse.Namespace) -> list[dict[str, Any]]:
+    request, response = case.MESSAGES[protocol](1)
+    case.write_files(folder, protocol, dump_profile(case.learned()))
     model, nginx, plain, guarded, admin, other = (_free_port() for _ in range(6))
     answer = response.decode().replace("'", "")
     stack.enter_context(
@@ -91,8 +93,8 @@ def _run(folder: Path, stack: ExitStack, options: argparse.Namespace) -> list[di
                 )
             ),
         ),
-        "guardproxy unguarded": (plain, stack.enter_context(_guardproxy(folder, plain, admin, model, guarded=False))),
-        "guardproxy guarded": (guarded, stack.enter_context(_guardproxy(folder, guarded, other, model, guarded=True))),
+        "guardproxy unguarded": (plain, stack.enter_context(_guardproxy(folder, plain, admin, model, None))),
+        "guardproxy guarded": (guarded, stack.enter_context(_guardproxy(folder, guarded, other, model, protocol))),
     }  # fmt: skip
     scripts = {load: _script(folder / f"{load}.lua", request, pause_ms) for load, pause_ms in LOADS.items()}
     results = []
@@ -100,10 +102,12 @@ def _run(folder: Path, stack: ExitStack, options: argparse.Namespace) -> list[di
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in proxies}
         for number in range(options.rounds + 1):
             for name, (port, pid) in proxies.items():
-                figures = _load(port, pid, script, min(options.seconds, 30), options.connections)
+                figures = _load(
+                    port, pid, PATHS[protocol], script, min(options.seconds, 30), options.connections
+                )
                 if number:  # the first round warms up
                     rounds[name].append(figures)
-        results += [_summed(load, name, figures, rounds[BASE]) for name, figures in rounds.items()]
+        results += [_summed(protocol, load, name, figures, rounds[BASE]) for name, figures in rounds.items()]
     return results
 
 
@@ -120,7 +124,7 @@ def _script(path: Path, request: bytes, pause_ms: int) -> Path:
     return path
 
 
-def _load(port: int, pid: int, script: Path, seconds: int, connections: int) -> dict[str, float]:
+def _load(port: int, pid: int, path: str, script: Path, seconds: int, connections: int) -> dict[str, float]:
     before = _cpu_s(pid)
     command = [
         "wrk",
@@ -130,7 +134,7 @@ def _load(port: int, pid: int, script: Path, seconds: int, connections: int) -> 
         "--latency",
         "-s",
         str(script),
-        f"http://127.0.0.1:{port}{PATH}",
+        f"http://127.0.0.1:{port}{path}",
     ]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
     used = _cpu_s(pid) - before
@@ -151,10 +155,11 @@ def _latency(said: str, percent: str) -> float:
 
 
 def _summed(
-    load: str, name: str, figures: list[dict[str, float]], base: list[dict[str, float]]
+    protocol: str, load: str, name: str, figures: list[dict[str, float]], base: list[dict[str, float]]
 ) -> dict[str, Any]:
     ratios = [mine["cpu_us"] / theirs["cpu_us"] for mine, theirs in zip(figures, base, strict=True)]
     return {
+        "protocol": protocol,
         "load": load,
         "proxy": name,
         "cpu_us": statistics.median(f["cpu_us"] for f in figures),
@@ -169,6 +174,8 @@ def _summed(
 
 def _print(results: list[dict[str, Any]]) -> None:
     table = Table(
+        "protocol",
+        "load",
         "proxy",
         "CPU us/request",
         "ratio to nginx",
@@ -180,10 +187,10 @@ def _print(results: list[dict[str, Any]]) -> None:
     )
     for item in results:
         table.add_row(
-            item["load"], item["proxy"], f"{item['cpu_us']:.1f}", f"{item['ratio']:.2f}", f"{item['ratio_min']:.2f}..{item['ratio_max']:.2f}",
+            item["protocol"], item["load"], item["proxy"], f"{item['cpu_us']:.1f}", f"{item['ratio']:.2f}", f"{item['ratio_min']:.2f}..{item['ratio_max']:.2f}",
             f"{item['bar']:.1f}" if item["bar"] else "", f"{item['requests_s']:.0f}", f"{item['p99_ms']:.2f}",
         )  # fmt: skip
-    Console(width=120).print(table)
+    Console(width=150).print(table)
 
 
 @contextmanager
@@ -196,13 +203,13 @@ def _nginx(folder: Path, name: str, port: int, location: str, upstream: int = 1)
 
 
 @contextmanager
-def _guardproxy(folder: Path, port: int, admin: int, upstream: int, *, guarded: bool) -> Iterator[int]:
+def _guardproxy(folder: Path, port: int, admin: int, upstream: int, protocol: str | None) -> Iterator[int]:
     config = folder / f"guardproxy-{port}.yaml"
-    route = (
-        f"rules: rules/\nroutes:\n  - {{path: {PATH}, model: bench, on_failure: closed, profile: bench.profile.yaml, outputs: [demand, p10, p90]}}\n"
-        if guarded
-        else ""
-    )
+    route = ""
+    if protocol is not None:
+        keys = f"path: '{PATHS[protocol]}', protocol: {protocol}, model: bench, on_failure: closed"
+        names = f"profile: bench.profile.yaml, outputs: [{', '.join(case.OUTPUTS[protocol])}]"
+        route = f"rules: rules/\nroutes: [{{{keys}, {names}}}]\n"
     config.write_text(
         f"listen: 127.0.0.1:{port}\nadmin: {{listen: '127.0.0.1:{admin}'}}\nupstream: http://127.0.0.1:{upstream}\n"
         f"store: sqlite:///bench-{port}.db\nlog: error\n{route}"
