@@ -55,6 +55,9 @@ except ImportError:
 SIMD_FROM: Final = 8 * 1024
 """Bodies of fewer bytes are read by orjson as fast."""
 
+SIMD_KEYS: Final = 256
+"""Objects of more keys are read by orjson."""
+
 BLOCK_FROM: Final = 32
 """Flat arrays of fewer elements become lists, not blocks."""
 
@@ -202,6 +205,9 @@ class _Hollow:
             return self._array(proxy, depth)
         if hasattr(proxy, "as_dict"):
             self._descend(depth)
+            # Its look-up walks the members: an object of many keys would take their square.
+            if len(proxy) > SIMD_KEYS:
+                raise NeedsExactError
             # Its items() are no proxies, and its look-up ends a key at a NUL: it would find another member.
             if any("\0" in key for key in proxy):
                 raise NeedsExactError

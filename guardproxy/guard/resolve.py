@@ -4,7 +4,7 @@ Decides which action wins a row (the strongest of the enforced ones; ties by sev
 row's place, and what must be held. Choosing among candidates is left to `fallbacks`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -80,6 +80,16 @@ def resolve(guard: Guard, judged: Judged) -> Decision:
         withheld=tuple(draft.withheld),
         rejected=tuple(draft.rejected),
     )
+
+
+def withhold(decision: Decision, unwritable: tuple[int, ...]) -> Decision:
+    """Take back a patch that the response cannot take in these rows: their suspect values must not go out instead."""
+    outcomes = decision.outcomes.copy()
+    for row in unwritable:
+        if outcomes[row] != Outcome.HELD:
+            outcomes[row] = Outcome.REJECTED
+    rows = tuple(dict.fromkeys((*decision.withheld, *unwritable)))
+    return replace(decision, outcomes=outcomes, patch=(), withheld=rows)
 
 
 def acting_rules(judged: Judged, row: int) -> list[Rule]:

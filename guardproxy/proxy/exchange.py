@@ -5,6 +5,7 @@ Decides what a client gets when the guard allows, replaces, holds, rejects or fa
 """
 
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -13,8 +14,9 @@ import structlog
 
 from guardproxy.codecs import decompress
 from guardproxy.decision import Decision, FailureMode, Outcome, Reason
-from guardproxy.errors import DecodeError, GuardproxyError
+from guardproxy.errors import DecodeError, GuardproxyError, PatchError
 from guardproxy.guard import Screening, screen_request, screen_response
+from guardproxy.guard.resolve import withhold
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
 from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
@@ -191,14 +193,26 @@ class GuardedExchange:
                 raise DecodeError("the end of the response cannot be told from a cut")  # noqa: TRY301
             message = Message(_plain(response.body, head.get(b"content-encoding"), self._route.max_body))
             screened = screen_response(self._route.guard, screening, message)
-            decision, body = screened.decision, response.body
-            if decision.patch and not (decision.rejected or decision.withheld):
-                body = self._route.guard.codec.splice(message, screening.table.rows, decision.patch)
-            return screened, body
+            if screened.decision.patch and not (screened.decision.rejected or screened.decision.withheld):
+                return self._patched(screened, message, screening.table.rows)
+            return screened, response.body
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
             self._guard_s += time.perf_counter() - began
+
+    def _patched(self, screened: Screened, message: Message, rows: int) -> tuple[Screened, bytes]:
+        """Write the patch; where the response cannot take a value (a number for a text), its row is withheld."""
+        codec, decision = self._route.guard.codec, screened.decision
+        try:
+            return screened, codec.splice(message, rows, decision.patch)
+        except PatchError as error:
+            log.warning("patch.refused", route=self._route.path, decision=self.id, detail=str(error))
+            failing = [
+                patch.row for patch in decision.patch if codec.replacement_problem(message, rows, patch)
+            ]
+            held_back = withhold(decision, tuple(failing) or tuple(patch.row for patch in decision.patch))
+            return Screened(held_back, screened.predictions), message.body
 
     def _screened_response(
         self, response: UpstreamResponse, result: tuple[Screened, bytes] | Exception
@@ -276,7 +290,7 @@ class GuardedExchange:
         patched = {replacement.row for replacement in decision.patch}
         for row in np.flatnonzero(outcomes == Outcome.HELD).tolist():
             outcomes[row] = Outcome.REPLACED if row in patched else Outcome.UNGUARDED
-        changed = _changed(decision, outcomes, Reason.FAULT)
+        changed = replace(decision, outcomes=outcomes, reason=Reason.FAULT, held=())
         self._serve(Screened(changed, screened.predictions), response, body, ())
 
     def _withhold(self, screened: Screened, response: UpstreamResponse, ids: tuple[str, ...]) -> None:
@@ -305,7 +319,9 @@ class GuardedExchange:
     def _refuse_closed(self, decision: Decision, text: str, upstream_s: float) -> None:
         self._exchange.reply(self._closed_reply(Reason.FAULT, text))
         outcomes = np.full(decision.rows, Outcome.REJECTED, dtype=np.uint8)
-        self._finish(_changed(decision, outcomes, Reason.FAULT), None, 503, upstream_s, ())
+        self._finish(
+            replace(decision, outcomes=outcomes, reason=Reason.FAULT, held=()), None, 503, upstream_s, ()
+        )
 
     # ---------------------------------------------------------------- when the guard cannot decide
 
@@ -381,23 +397,6 @@ def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:
     if coding is None:
         return body
     return decompress(body, coding.decode("latin-1"), max_bytes=limit, max_ratio=MAX_RATIO)
-
-
-def _changed(
-    decision: Decision, outcomes: np.ndarray[tuple[int], np.dtype[np.uint8]], reason: Reason
-) -> Decision:
-    return Decision(
-        model=decision.model,
-        ruleset=decision.ruleset,
-        rows=decision.rows,
-        outcomes=outcomes,
-        rules=decision.rules,
-        verdicts=decision.verdicts,
-        findings=decision.findings,
-        findings_dropped=decision.findings_dropped,
-        patch=decision.patch,
-        reason=reason,
-    )
 
 
 def _phrase(status: int) -> bytes:

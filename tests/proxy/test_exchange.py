@@ -175,6 +175,26 @@ def test_a_response_that_cannot_be_screened_meets_the_routes_failure_mode(
     run(scenario())
 
 
+@pytest.mark.parametrize("answer", [b'"5000"', b"true", b'["a"]'])
+@pytest.mark.parametrize("failure", ["open", "closed"])
+def test_a_fallback_that_the_response_cannot_take_is_withheld_and_the_suspect_value_too(
+    answer: bytes, failure: str
+) -> None:
+    body = b'{"predictions": [%s, %s]}' % (answer, answer)
+
+    async def scenario() -> None:
+        async with (
+            RecorderUpstream(ok(body, JSON)) as upstream,
+            serving(upstream.port, failure=failure, protocol="kserve-v1", outputs=("demand",)) as service,
+        ):
+            response = await ask(service, b'{"instances": [{"x": 1}, {"x": 2}]}')
+        assert response.status == 503
+        assert answer not in response.body
+        assert said(response, b"Outcome") in {"rejected", "held"}
+
+    run(scenario())
+
+
 def test_a_stream_of_events_passes_unguarded_or_is_refused() -> None:
     events = b"data: one\n\ndata: two\n\n"
 
