@@ -119,6 +119,7 @@ async def running(
                 finally:
                     for task in background:
                         task.cancel()
+                    await _hang_up(service)
                     await runner.cleanup()
     finally:
         await store.close()
@@ -371,3 +372,12 @@ async def _drain(service: Service) -> None:
         journal.flush()
     with suppress(StoreError):
         await sweep(service.store, service.clock(), service.config.undo_s)
+
+
+async def _hang_up(service: Service) -> None:
+    """Leave no socket behind, whatever ended the service: after a drain this finds nothing to do but idle upstreams."""
+    if service.server is not None:
+        await service.server.close(0.0)
+    for pool in (*(route.upstream for route in service.plane.routes), service.plane.default):
+        if pool is not None:
+            pool.close()

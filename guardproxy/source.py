@@ -121,6 +121,10 @@ def parse_documents(text: str, file: str) -> tuple[list[Node], list[Problem]]:
     return _Composer(text, file).compose()
 
 
+DRAWN: Final = 72
+"""Characters of a line that are drawn: with the gutter they fit a terminal of 80 columns."""
+
+
 def render(problem: Problem, text: str) -> str:
     """Draw a problem as a person reads it: code, place, the line, a caret under the token, help.
 
@@ -130,21 +134,33 @@ def render(problem: Problem, text: str) -> str:
     if not lines:
         out = [f"{problem.severity}[{problem.code}]: {problem.message}", f" --> {problem.file}"]
         return "\n".join([*out, *([f"  = help: {problem.help}"] if problem.help else [])])
-    shown = lines[problem.line - 1] if 0 < problem.line <= len(lines) else ""
+    whole = lines[problem.line - 1] if 0 < problem.line <= len(lines) else ""
+    shown, before = _cut(whole, problem.column - 1)
     gutter = " " * len(str(problem.line))
     # A tab keeps its width in the caret's line when it is repeated there.
-    pad = "".join("\t" if char == "\t" else " " for char in shown[: problem.column - 1])
-    width = max(1, min(problem.length, len(shown) - problem.column + 1))
+    pad = "".join("\t" if char == "\t" else " " for char in shown[:before])
+    width = max(1, min(problem.length, len(shown) - before))
     out = [
         f"{problem.severity}[{problem.code}]: {problem.message}",
         f"{gutter}--> {problem.file}:{problem.line}:{problem.column}",
         f"{gutter} |",
-        f"{problem.line} | {shown[:200]}",
+        f"{problem.line} | {shown}",
         f"{gutter} | {pad}{'^' * width}",
     ]
     if problem.help:
         out.append(f"{gutter} = help: {problem.help}")
     return "\n".join(out)
+
+
+def _cut(line: str, at: int) -> tuple[str, int]:
+    """Return a stretch of a long line around the character `at`, and where that character stands in it."""
+    if len(line) <= DRAWN:
+        return line, at
+    start = max(0, min(at - DRAWN // 2, len(line) - DRAWN))
+    end = start + DRAWN
+    return ("…" if start else "") + line[start:end] + ("…" if end < len(line) else ""), at - start + (
+        start > 0
+    )
 
 
 def likely(word: str, known: Iterable[str]) -> str | None:
@@ -324,7 +340,8 @@ def kind_of(node: Node) -> str:
     return "nothing" if node.value is None else words[type(node.value)]
 
 
-_YAML_1_1: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
+# YAML 1.1 also lists y and n, which no reader in use takes for yes and no, and which are what people call a column.
+_YAML_1_1: Final = frozenset({"yes", "no", "on", "off"})
 _WORDS: Final[Mapping[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -478,7 +495,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _bool_help(value: str) -> str:
-    word = "true" if value.lower() in {"yes", "on", "y"} else "false"
+    word = "true" if value.lower() in {"yes", "on"} else "false"
     return f'write {word}, or "{value}" with quotes if the text is meant'
 
 

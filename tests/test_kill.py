@@ -58,8 +58,8 @@ class Proxy:
 
 async def hold_until_cut(port: int, told: list[str], enough: asyncio.Event) -> None:
     """Send rows that must be held, one after the other, until the proxy dies; keep every id a reply gave."""
+    client = await RawClient.connect(port)
     try:
-        client = await RawClient.connect(port)
         while True:
             response = await client.exchange(request(infer([1.0])))
             assert response.status == 200
@@ -70,6 +70,8 @@ async def hold_until_cut(port: int, told: list[str], enough: asyncio.Event) -> N
                 enough.set()
     except (Incomplete, ConnectionError, asyncio.IncompleteReadError):
         return
+    finally:
+        client.abort()
 
 
 @pytest.mark.timeout(300)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from guardproxy.admin.problems import ProblemError
+from guardproxy.admin.problems import JSON, ProblemError
 from guardproxy.admin.services import AdminServices
 from guardproxy.admin.sessions import Brake, Session, Sessions
 from guardproxy.admin.tokens import Role, Token
@@ -104,7 +104,7 @@ class Gate:
                 headers={"WWW-Authenticate": 'Bearer realm="guardproxy"'},
             )
         if principal.session is not None and request.method not in _SAFE:
-            await _check_form(request, principal.session)
+            await self._check_change(request, principal.session)
         if not principal.may(endpoint.role):
             raise ProblemError(
                 403, f"this needs the role {endpoint.role.word}; {principal.name} has {principal.role.word}"
@@ -140,6 +140,17 @@ class Gate:
         if token is None:
             self.brake.wrong(source, at)
         return token
+
+    async def _check_change(self, request: web.Request, session: Session) -> None:
+        """Refuse a change that another site's page may have made the browser send.
+
+        With `auth: none` a program has no session to take a token from. JSON from another site never comes without a
+        preflight, which nothing here answers, so there the origin alone is checked.
+        """
+        if self._services.tokens.open_to_all and request.content_type == JSON:
+            _check_origin(request)
+        else:
+            await _check_form(request, session)
 
     def _check_host(self, request: web.Request) -> None:
         """Without authentication the name a browser used must be loopback, or any web page could rebind its own."""

@@ -82,6 +82,10 @@ def rule_view(rule: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_FACTS: Final = {"fields_dropped": "fields not counted", "dropped": "exchanges not counted"}
+"""Counters of what was left out; shown when something was."""
+
+
 def window_view(model: Mapping[str, Any]) -> dict[str, Any]:
     """Lay out one model's counters: the outcome bar's parts, and a table with whatever the fields carry."""
     outcomes = {str(word): int(count) for word, count in (model.get("outcomes") or {}).items()}
@@ -96,11 +100,12 @@ def window_view(model: Mapping[str, Any]) -> dict[str, Any]:
         column for column in dict.fromkeys(key for each in fields for key in each) if column != "field"
     ]
     facts = {
-        key: value
+        _FACTS.get(key, key): value
         for key, value in model.items()
         if key not in ("model", "outcomes", "fields")
         and (key, value) != ("rows", total)
         and not isinstance(value, dict)
+        and (value or key not in _FACTS)
     }
     return {
         "model": str(model.get("model", "")),

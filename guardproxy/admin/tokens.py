@@ -18,7 +18,7 @@ MAX_TOKENS: Final = 1_000
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _KEYS: Final = ("name", "role", "sha256")
-TOKEN_NAME_HELP: Final = "a token's name may have letters, digits and . _ @ - only, 64 at most"
+NAME_HELP: Final = "a token's name may have letters, digits and . _ @ - only, 64 at most"
 
 
 class Role(IntEnum):
@@ -121,7 +121,7 @@ def _token(reader: Reader, node: Node) -> Token | None:
     role = reader.choice(entries["role"].value, "a role", ROLES)
     sha256 = _digest(reader, entries["sha256"].value)
     if name is not None and not is_token_name(name):
-        reader.report("E208", TOKEN_NAME_HELP, entries["name"].value.place)
+        reader.report("E208", NAME_HELP, entries["name"].value.place)
         return None
     if name is None or role is None or sha256 is None:
         return None

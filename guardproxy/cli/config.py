@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from guardproxy.admin import TokenBook, read_tokens
 from guardproxy.cli.output import FORMAT, count, print_problems
 from guardproxy.config import Config, parse_config, schema
 from guardproxy.proxy.load import Loaded, load, read_text
+from guardproxy.source import Problem
 
 
 @click.group()
@@ -32,7 +34,7 @@ def check(file: Path, format_: str) -> None:
     if loaded.errors:
         sys.exit(2)
     if format_ == "text":
-        rules = sum(len(ruleset.rules) for ruleset in loaded.rulesets.values())
+        rules = sum(not rule.built_in for ruleset in loaded.rulesets.values() for rule in ruleset.rules)
         routes = count(len(config.routes), "guarded route")
         click.echo(f"{file}: ok, {routes}, {count(len(loaded.rulesets), 'model')}, {count(rules, 'rule')}")
 
@@ -56,8 +58,15 @@ def load_all(file: Path | None, flags: dict[str, str]) -> tuple[Config, Loaded]:
         return parsed, first
     loaded = load(parsed)
     loaded.texts.update(first.texts)
-    loaded.problems[:0] = problems
+    loaded.problems[:] = [*problems, *(_said_here(problem) for problem in loaded.problems)]
     return parsed, loaded
+
+
+def _said_here(problem: Problem) -> Problem:
+    """Return a problem with the help that fits: a configuration names profiles in its routes, not by a flag."""
+    if problem.code != "N401":
+        return problem
+    return replace(problem, help="give the model's route a `profile:`, made by `guardproxy learn`")
 
 
 def load_tokens(config: Config, loaded: Loaded) -> TokenBook | None:

@@ -5,50 +5,40 @@ the terminal.
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import click
 
 from guardproxy.cli.output import printable
 
-PIPED_WIDTH: Final = 200
-"""Columns of a listing that no terminal bounds."""
 _FEATURES: Final = 40
 _ENDED: Final = ("approved", "overridden", "rejected", "expired", "cancelled")
 
 
 def print_list(answer: Mapping[str, Any], states: Sequence[str], now: float) -> None:
-    """Print a listing: one line per hold with its whole id, so that it can be copied into the next command."""
+    """Print a listing with whole ids, so that one can be copied into the next command; in a pipe one line per hold."""
     holds = answer["holds"]
     if not holds:
         print_line(f"No holds are {' or '.join(states)}.")
         return
-    several = len(states) != 1
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    table.add_column("hold", no_wrap=True)
-    if several:
-        table.add_column("state", no_wrap=True)
-    table.add_column("severity", no_wrap=True)
-    table.add_column("expires", no_wrap=True)
-    table.add_column("why", overflow="fold", ratio=1)
-    for hold in holds:
-        why = f"{hold['model']}/{hold['rule']}: {hold['message']}"
-        ended = hold["state"] in _ENDED
-        cells = [
-            hold["id"],
-            *([hold["state"]] if several else []),
-            hold["severity"],
-            "-" if ended else left(hold["expires_at"], now),
-            why,
-        ]
-        table.add_row(*(Text(printable(str(cell), 300)) for cell in cells))
-    console = _console()
-    console.print(table)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    titles = ("hold", "state", "severity", "expires", "rule")
+    rows = [titles, *(_row(hold, now) for hold in holds)]
+    wide = [max(len(row[column]) for row in rows) for column in range(len(titles))]
+    messages = ["", *(printable(hold["message"], 300) for hold in holds)]
+    for row, message in zip(rows, messages, strict=True):
+        line = "  ".join(f"{text:{size}}" for text, size in zip(row, wide, strict=True)).rstrip()
+        if not width:
+            # For a pipe: one line each.
+            print_line(f"{line}  {message}".rstrip())
+        else:
+            print_line(click.style(line, bold=True) if row is titles else line)
+            if message:
+                print_line("    " + _cut(message, width - 4))
     total = sum(answer.get("counts", {}).get(state, 0) for state in states)
     if total > len(holds):
         print_line(f"{len(holds)} of {total}; --limit shows more, --format json has all fields.")
@@ -73,13 +63,13 @@ def values(cells: Any) -> str:
 
 
 def cell(value: Any) -> str:
-    """Write one cell of the JSON; a missing one is `missing`."""
+    """Write one cell of the JSON, a float with six digits; a missing one is `missing`."""
     if value is None:
         return "missing"
     if isinstance(value, dict):
         return str(value.get("float", "?"))
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
     if isinstance(value, list):
         return "[" + ", ".join(cell(item) for item in value[:12]) + (", …]" if len(value) > 12 else "]")
     if isinstance(value, str):
@@ -120,15 +110,20 @@ def _seconds(at: Any) -> float | None:
         return None
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+def _row(hold: Mapping[str, Any], now: float) -> tuple[str, ...]:
+    ended = hold["state"] in _ENDED
+    rule = printable(f"{hold['model']}/{hold['rule']}", 100)
+    return hold["id"], hold["state"], hold["severity"], "-" if ended else left(hold["expires_at"], now), rule
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def _hold_lines(hold: Mapping[str, Any], now: float) -> Iterator[str]:
     output = hold["output"]
     yield f"{hold['id']}  {hold['state']}, {hold['severity']}" + (
-        "" if hold["state"] in _ENDED else f", expires in {left(hold['expires_at'], now)}"
+        "" if hold["state"] in _ENDED else f", {_expiry(hold['expires_at'], now)}"
     )
     yield (
         f"{printable(hold['model'])}, row {hold['row']} of {hold['decision_id']},"
@@ -140,6 +135,11 @@ def _hold_lines(hold: Mapping[str, Any], now: float) -> Iterator[str]:
     yield from _section("the row", _features(hold))
     yield from _section("decided", _decided(hold))
     yield from _section("you may", [_command(hold, word) for word in hold["actions"]])
+
+
+def _expiry(at: Any, now: float) -> str:
+    until = left(at, now)
+    return "its expiry is due" if until == "due" else f"expires in {until}"
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -166,11 +166,9 @@ def _whys(hold: Mapping[str, Any]) -> list[str]:
 def _answers(hold: Mapping[str, Any]) -> list[str]:
     output = hold["output"]
     source = output["provisional_source"]
-    provisional = values(output["provisional"])
-    lines = [
-        f"the model's  {values(output['original'])}",
-        f"meanwhile    {provisional} ({printable(source)})",
-    ]
+    withheld = hold["meanwhile"] == "withhold" or not output["provisional"]
+    provisional = "no answer: 503" if withheld else f"{values(output['provisional'])} ({printable(source)})"
+    lines = [f"the model's  {values(output['original'])}", f"meanwhile    {provisional}"]
     if output["final"] is not None:
         lines.append(f"final        {values(output['final'])} ({printable(output['final_source'])})")
     return lines
@@ -192,9 +190,9 @@ def _features(hold: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, value in features[:_FEATURES]:
         band = bands.get(f"features.{name}")
-        learned = "" if band is None else f"   learned {_end(band['lo'])} to {_end(band['hi'])}"
+        learned = "" if band is None else f"learned {_end(band['lo'])} to {_end(band['hi'])}"
         outside = "  OUTSIDE" if band is not None and band.get("outside") else ""
-        lines.append(f"{printable(name, 40):{width}}  {cell(value)}{learned}{outside}")
+        lines.append(f"{printable(name, 40):{width}}  {cell(value):12}  {learned}{outside}".rstrip())
     if len(features) > _FEATURES:
         lines.append(f"and {len(features) - _FEATURES} more; see --format json")
     return lines

@@ -7,7 +7,8 @@ import json
 import math
 import time
 import urllib.parse
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -17,11 +18,12 @@ from guardproxy.cli.output import FORMAT, printable
 
 STATES: Final = ("open", "deciding", "approved", "overridden", "rejected", "expired")
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _ID = click.argument("hold_id", metavar="HOLD")
 _NOTE = click.option("--note", default="", help="A sentence for the record.")
 
 
-def _reason(*words: str, default: str | None = None) -> Any:
+def _reason(*words: str, default: str | None = None) -> Callable[[_F], _F]:
     return click.option(
         "--reason", type=click.Choice(words), default=default, show_default=default is not None, help="Why."
     )

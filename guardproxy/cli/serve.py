@@ -10,7 +10,7 @@ import click
 import uvloop
 
 from guardproxy.cli.config import load_all, load_tokens
-from guardproxy.cli.output import print_problems
+from guardproxy.cli.output import count, print_problems
 from guardproxy.errors import StoreError
 from guardproxy.service import Service
 from guardproxy.service import serve as run
@@ -93,9 +93,9 @@ def _announce(service: Service) -> None:
     port = service.server.port if service.server is not None else 0
     click.echo(f"guardproxy listens on http://{service.config.listen.host}:{port}", err=True)
     for route in service.plane.routes:
-        rules = len(route.guard.ruleset.rules)
+        rules = count(sum(not rule.built_in for rule in route.guard.ruleset.rules), "rule")
         click.echo(
-            f"  guards {route.path} ({route.guard.codec.name}, {rules} rules, on failure {route.failure.value})",
+            f"  guards {route.path} ({route.guard.codec.name}, {rules}, on failure {route.failure.value})",
             err=True,
         )
     if service.plane.default is not None:

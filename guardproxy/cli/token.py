@@ -18,10 +18,10 @@ def new(name: str, role: str) -> None:
 
     The line for the tokens file goes to standard output, so that `>> tokens.yaml` adds it; all else to standard error.
     """
-    from guardproxy.admin.tokens import ROLES, TOKEN_NAME_HELP, is_token_name, new_token
+    from guardproxy.admin.tokens import NAME_HELP, ROLES, is_token_name, new_token
 
     if not is_token_name(name):
-        raise click.UsageError(f"--name: {TOKEN_NAME_HELP}")
+        raise click.UsageError(f"--name: {NAME_HELP}")
     secret, made = new_token(name, ROLES[role])
     click.echo(f"token: {secret}", err=True)
     click.echo(

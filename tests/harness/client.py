@@ -131,6 +131,7 @@ class RawClient:
             return "clean"
 
     def abort(self) -> None:
+        OPEN_WRITERS.discard(self.writer)
         self.writer.transport.abort()
 
     async def close(self) -> None:

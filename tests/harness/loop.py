@@ -19,6 +19,8 @@ def run(coroutine: Coroutine[Any, Any, T], *, uvloop: bool = True) -> T:
     """Run a test's coroutine on uvloop (or on asyncio's own loop), bounded; an unhandled error in a callback fails it."""
 
     async def watched() -> T:
+        # What a scenario outside `run` left here belongs to a loop that is closed: aborting it would fail this test.
+        OPEN_WRITERS.clear()
         faults: list[str] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(repr(context)))
         try:
