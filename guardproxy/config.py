@@ -11,7 +11,8 @@ from typing import Final
 
 from guardproxy.codecs import PROTOCOLS
 from guardproxy.decision import FailureMode
-from guardproxy.source import Entry, MappingNode, Node, Place, Problem, Reader, Scalar, parse_documents
+from guardproxy.documents import parse_documents
+from guardproxy.source import Entry, MappingNode, Node, Place, Problem, Reader, Scalar
 from guardproxy.wire import parse_origin
 
 _NOWHERE: Final = Place(1, 1)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.source import MappingNode, Problem, Reader, Scalar, parse_documents, render
+from guardproxy.documents import parse_documents
+from guardproxy.source import MappingNode, Problem, Reader, Scalar, render
 
 
 def problems_of(text: str) -> list[Problem]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from guardproxy.source import Node, Problem, Reader, Scalar, parse_documents
+from guardproxy.documents import parse_documents
+from guardproxy.source import Node, Problem, Reader, Scalar
 
 MAX_TOKENS: Final = 1_000
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

@@ -8,9 +8,9 @@ import orjson
 
 from guardproxy.cli.learn import InputError
 from guardproxy.cli.output import FORMAT, print_problems
+from guardproxy.documents import MAX_BYTES
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.show import profile_as_json, show_profile
-from guardproxy.source import MAX_BYTES
 
 INVALID = 2
 

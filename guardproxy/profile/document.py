@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
+from guardproxy.documents import parse_documents
 from guardproxy.profile.model import (
     KNOTS,
     NUMERIC,
@@ -23,7 +24,7 @@ from guardproxy.profile.model import (
     Role,
     Sign,
 )
-from guardproxy.source import Entry, Node, Problem, Reader, Scalar, parse_documents
+from guardproxy.source import Entry, Node, Problem, Reader, Scalar
 from guardproxy.table import Cell
 
 FORMAT: Final = 1

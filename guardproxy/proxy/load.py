@@ -11,11 +11,12 @@ from typing import Final
 
 from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.config import Config, RouteConfig, models_of
+from guardproxy.documents import MAX_BYTES
 from guardproxy.guard import Guard
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.model import Profile
 from guardproxy.rules import Ruleset, default_ruleset, load_rulesets
-from guardproxy.source import MAX_BYTES, Problem
+from guardproxy.source import Problem
 
 RULES_SUFFIX: Final = ".guard.yaml"
 MAX_FILES: Final = 1_000

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from guardproxy.documents import parse_documents
 from guardproxy.profile.model import Profile
 from guardproxy.rules.cases import MAX_CASES, Mention, check_mentions, read_case
 from guardproxy.rules.context import Context
@@ -15,17 +16,7 @@ from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, MAX_RULES, Case, Ru
 from guardproxy.rules.names import known_names
 from guardproxy.rules.reader import Defaults, read_defaults, read_rule
 from guardproxy.rules.ruleset import Ruleset, make_ruleset
-from guardproxy.source import (
-    Entry,
-    MappingNode,
-    Node,
-    Place,
-    Problem,
-    Reader,
-    Scalar,
-    likely,
-    parse_documents,
-)
+from guardproxy.source import Entry, MappingNode, Node, Place, Problem, Reader, Scalar, likely
 
 FORMAT: Final = 1
 DOCUMENT_KEYS: Final = ("guardproxy", "model", "owner", "defaults", "rules", "tests")
