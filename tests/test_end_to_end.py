@@ -71,7 +71,7 @@ class Company:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        made = child("token", "new", "--name", "rita", "--role", "operator", folder=folder)
+        made = child("token", "new", "--name", "reviewer-a", "--role", "operator", folder=folder)
         assert made.code == 0
         (folder / "tokens.yaml").write_text(made.out)
         self.token = made.err.split("token: ")[1].split("\n")[0]
@@ -129,13 +129,13 @@ def test_a_held_row_is_decided_in_the_browser_and_read_back_as_final(tmp_path: P
                 final = await company.settled(server, hold_id, "overridden")
                 assert final["output"]["final"] == {"demand": 130}
                 assert (final["by"], final["reason"], final["note"]) == (
-                    "rita",
+                    "reviewer-a",
                     "model_wrong",
                     "public holiday",
                 )
                 shown = await company.cli(server, "show", hold_id)
                 assert "final        demand=130 (override)" in shown.out
-                assert "overridden by rita" in shown.out
+                assert "overridden by reviewer-a" in shown.out
                 late = await company.cli(server, "reject", hold_id)
                 assert late.code == 1
                 assert (await company.cli(server, "list")).out == "No holds are open.\n"
@@ -157,7 +157,7 @@ def approve_and_undo(page: Page, server: Serving, company: Company, hold_id: str
     assert page.url == f"{server.admin}/holds/{hold_id}"
     assert "5000 is more than was ever sold" in page.inner_text(".why")
     page.locator("#approve button").click()
-    assert "Approved by rita." in page.inner_text(".banner")
+    assert "Approved by reviewer-a." in page.inner_text(".banner")
     page.get_by_role("button", name="Undo").click()
     assert page.locator("#approve button").count() == 1
 
@@ -174,7 +174,7 @@ def override(page: Page, server: Serving, company: Company, hold_id: str) -> Non
     form = page.locator("#override")
     form.get_by_label("demand").fill("130")
     form.get_by_role("button").click()
-    assert "Overridden by rita" in page.inner_text(".banner")
+    assert "Overridden by reviewer-a" in page.inner_text(".banner")
 
 
 def read_final(page: Page, server: Serving, company: Company, hold_id: str) -> None:

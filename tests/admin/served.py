@@ -22,17 +22,17 @@ from tests.holds.samples import START
 T = TypeVar("T")
 
 SECRETS = {
-    "vera": "viewer-secret",
-    "rita": "reviewer-secret",
-    "rolf": "second-secret",
-    "olga": "operator-secret",
+    "viewer-a": "viewer-secret",
+    "reviewer-a": "reviewer-secret",
+    "reviewer-b": "second-secret",
+    "operator-a": "operator-secret",
 }
 BOOK = TokenBook(
     (
-        Token("vera", Role.VIEWER, digest_of(SECRETS["vera"])),
-        Token("rita", Role.REVIEWER, digest_of(SECRETS["rita"])),
-        Token("rolf", Role.REVIEWER, digest_of(SECRETS["rolf"])),
-        Token("olga", Role.OPERATOR, digest_of(SECRETS["olga"])),
+        Token("viewer-a", Role.VIEWER, digest_of(SECRETS["viewer-a"])),
+        Token("reviewer-a", Role.REVIEWER, digest_of(SECRETS["reviewer-a"])),
+        Token("reviewer-b", Role.REVIEWER, digest_of(SECRETS["reviewer-b"])),
+        Token("operator-a", Role.OPERATOR, digest_of(SECRETS["operator-a"])),
     )
 )
 SMALL = SqliteOptions(reserve_bytes=0, low_water_bytes=0)

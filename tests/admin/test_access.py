@@ -11,7 +11,7 @@ from guardproxy.admin.sessions import LIFETIME_S, TRIES, WINDOW_S
 from tests.admin.served import SECRETS, Answer, Served, serve
 from tests.holds.samples import make_hold
 
-WHO = {None: None, "vera": Role.VIEWER, "rita": Role.REVIEWER, "olga": Role.OPERATOR}
+WHO = {None: None, "viewer-a": Role.VIEWER, "reviewer-a": Role.REVIEWER, "operator-a": Role.OPERATOR}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -66,7 +66,7 @@ def test_a_route_answers_to_exactly_the_roles_of_the_table(
     assert served.changed == []
 
 
-@pytest.mark.parametrize("who", ["vera", "rita", "olga"])
+@pytest.mark.parametrize("who", ["viewer-a", "reviewer-a", "operator-a"])
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_a_session_may_do_what_its_token_may(served: Served, endpoint: Endpoint, who: str) -> None:
     cookie = log_in(served, who)
@@ -81,7 +81,7 @@ def test_a_session_may_do_what_its_token_may(served: Served, endpoint: Endpoint,
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer", "Bearer ", "Bearer wrong", "Basic dXNlcjpwYXNz", "bearer  ", f"Bearer {SECRETS['rita']}x", "Bearer " + "a" * 5000],
+    ["", "Bearer", "Bearer ", "Bearer wrong", "Basic dXNlcjpwYXNz", "bearer  ", f"Bearer {SECRETS['reviewer-a']}x", "Bearer " + "a" * 5000],
 )  # fmt: skip
 def test_a_wrong_authorization_is_401_without_saying_what_is_wrong(
     served: Served, authorization: str
@@ -92,33 +92,33 @@ def test_a_wrong_authorization_is_401_without_saying_what_is_wrong(
 
 
 def test_a_token_in_the_query_opens_no_api(served: Served) -> None:
-    assert served.call("GET", f"/v1/holds?token={SECRETS['rita']}").status == 401
+    assert served.call("GET", f"/v1/holds?token={SECRETS['reviewer-a']}").status == 401
 
 
 def test_too_many_wrong_tokens_close_the_door_for_a_while_and_sessions_go_on(served: Served) -> None:
-    cookie = log_in(served, "rita")
+    cookie = log_in(served, "reviewer-a")
     wrong = {"Authorization": "Bearer wrong"}
     statuses = [served.call("GET", "/v1/holds", headers=wrong).status for _ in range(TRIES + 5)]
     assert statuses == [401] * TRIES + [429] * 5
-    locked = served.call("GET", "/v1/holds", "rita")
+    locked = served.call("GET", "/v1/holds", "reviewer-a")
     assert locked.status == 429
     assert 1 <= int(locked.headers["Retry-After"]) <= WINDOW_S + 1
     assert served.call("GET", "/v1/holds", headers=cookie).status == 200
     assert served.call("GET", "/livez").status == 200
     served.at += WINDOW_S
-    assert served.call("GET", "/v1/holds", "rita").status == 200
+    assert served.call("GET", "/v1/holds", "reviewer-a").status == 200
 
 
 def test_a_token_in_the_consoles_address_becomes_a_cookie_and_leaves_the_address(served: Served) -> None:
-    answer = served.call("GET", f"/holds/hld_000001?token={SECRETS['rita']}&a=b")
+    answer = served.call("GET", f"/holds/hld_000001?token={SECRETS['reviewer-a']}&a=b")
     assert (answer.status, answer.headers["Location"]) == (303, "/holds/hld_000001?a=b")
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
-    assert SECRETS["rita"] not in cookie
+    assert SECRETS["reviewer-a"] not in cookie
     page = served.call("GET", "/", headers={"Cookie": cookie.split(";")[0]})
     assert page.status == 200
-    again = served.call("GET", f"/?token={SECRETS['rita']}", headers={"Cookie": cookie.split(";")[0]})
+    again = served.call("GET", f"/?token={SECRETS['reviewer-a']}", headers={"Cookie": cookie.split(";")[0]})
     assert (again.status, again.headers["Location"]) == (303, "/")
     wrong = served.call("GET", "/?token=wrong")
     assert wrong.status == 401
@@ -134,21 +134,21 @@ def test_logging_in_leads_back_but_never_to_another_host(served: Served) -> None
         ("/a\r\nSet-Cookie: x=y", "/"),
     ]:
         answer = served.call(
-            "POST", "/login", headers=FORM, body=urlencode({"token": SECRETS["rita"], "next": goal})
+            "POST", "/login", headers=FORM, body=urlencode({"token": SECRETS["reviewer-a"], "next": goal})
         )
         assert (answer.status, answer.headers["Location"]) == (303, place)
     assert served.call("POST", "/login", headers=FORM, body=urlencode({"token": "wrong"})).status == 401
 
 
 def test_logging_out_ends_the_session(served: Served) -> None:
-    cookie = log_in(served, "rita")
+    cookie = log_in(served, "reviewer-a")
     body = urlencode({"csrf": csrf_of(served, cookie)})
     assert served.call("POST", "/logout", headers={**cookie, **FORM}, body=body).status == 303
     assert served.call("GET", "/v1/holds", headers=cookie).status == 401
 
 
 def test_a_session_ends_after_twelve_hours(served: Served) -> None:
-    cookie = log_in(served, "rita")
+    cookie = log_in(served, "reviewer-a")
     served.at += LIFETIME_S
     assert served.call("GET", "/v1/holds", headers=cookie).status == 401
 
@@ -174,15 +174,15 @@ def decide(served: Served, headers: dict[str, str], csrf: str | None) -> Answer:
 def test_a_form_from_another_site_is_refused_even_with_a_stolen_form_token(
     served: Served, headers: dict[str, str]
 ) -> None:
-    cookie = log_in(served, "rita")
+    cookie = log_in(served, "reviewer-a")
     answer = decide(served, {**cookie, **headers}, csrf_of(served, cookie))
     assert answer.status == 403
     assert served.changed == []
 
 
 def test_a_form_without_the_sessions_own_token_is_refused(served: Served) -> None:
-    cookie = log_in(served, "rita")
-    others = csrf_of(served, log_in(served, "rolf"))
+    cookie = log_in(served, "reviewer-a")
+    others = csrf_of(served, log_in(served, "reviewer-b"))
     for csrf in (None, "", "x", others, "\u00e9"):
         assert decide(served, cookie, csrf).status == 403
     assert served.changed == []
@@ -190,7 +190,7 @@ def test_a_form_without_the_sessions_own_token_is_refused(served: Served) -> Non
 
 
 def test_json_by_cookie_needs_the_form_token_too(served: Served) -> None:
-    cookie = log_in(served, "rita")
+    cookie = log_in(served, "reviewer-a")
     headers = {**cookie, "If-Match": "1"}
     path, body = "/v1/holds/hld_000001/decision", {"decision": "approve"}
     assert served.call("POST", path, headers=headers, body=body).status == 403
@@ -226,7 +226,7 @@ def test_without_authentication_everybody_is_an_operator_but_by_a_loopback_name_
     "path", ["/", "/v1/holds", "/livez", "/nowhere", "/static/console.css", "/login", "/v1/holds/x"]
 )
 def test_every_answer_carries_the_security_headers(served: Served, path: str) -> None:
-    answer = served.call("GET", path, "rita")
+    answer = served.call("GET", path, "reviewer-a")
     assert answer.headers["Content-Security-Policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"

@@ -16,7 +16,12 @@ HOLD = "/v1/holds/hld_000001"
 
 
 def decide(
-    served: Served, body: dict[str, Any], *, rev: str | None = '"1"', who: str = "rita", path: str = HOLD
+    served: Served,
+    body: dict[str, Any],
+    *,
+    rev: str | None = '"1"',
+    who: str = "reviewer-a",
+    path: str = HOLD,
 ) -> Answer:
     """Send a decision."""
     headers = {} if rev is None else {"If-Match": rev}
@@ -24,11 +29,11 @@ def decide(
 
 
 def test_listing_gives_summaries_counts_and_a_cursor(served: Served) -> None:
-    answer = served.call("GET", "/v1/holds?limit=2&state=open", "vera").json
+    answer = served.call("GET", "/v1/holds?limit=2&state=open", "viewer-a").json
     assert [hold["id"] for hold in answer["holds"]] == ["hld_000001", "hld_000002"]
     assert answer["counts"]["open"] == 3
     assert set(answer["counts"]) == set(State)
-    more = served.call("GET", f"/v1/holds?limit=2&state=open&cursor={answer['cursor']}", "vera").json
+    more = served.call("GET", f"/v1/holds?limit=2&state=open&cursor={answer['cursor']}", "viewer-a").json
     assert [hold["id"] for hold in more["holds"]] == ["hld_000003"]
     assert more["cursor"] is None
     assert answer["holds"][0]["message"] == "Demand of 18,450 hires is 21 times the learned maximum of 868."
@@ -37,11 +42,11 @@ def test_listing_gives_summaries_counts_and_a_cursor(served: Served) -> None:
 
 def test_listing_narrows_by_state_queue_and_model(served: Served) -> None:
     decide(served, {"decision": "approve"})
-    assert len(served.call("GET", "/v1/holds?state=deciding", "vera").json["holds"]) == 1
-    assert len(served.call("GET", "/v1/holds?state=open,deciding", "vera").json["holds"]) == 3
-    assert len(served.call("GET", "/v1/holds?state=open&state=deciding", "vera").json["holds"]) == 3
-    assert served.call("GET", "/v1/holds?queue=other", "vera").json["counts"]["open"] == 0
-    assert served.call("GET", "/v1/holds?model=other", "vera").json["holds"] == []
+    assert len(served.call("GET", "/v1/holds?state=deciding", "viewer-a").json["holds"]) == 1
+    assert len(served.call("GET", "/v1/holds?state=open,deciding", "viewer-a").json["holds"]) == 3
+    assert len(served.call("GET", "/v1/holds?state=open&state=deciding", "viewer-a").json["holds"]) == 3
+    assert served.call("GET", "/v1/holds?queue=other", "viewer-a").json["counts"]["open"] == 0
+    assert served.call("GET", "/v1/holds?model=other", "viewer-a").json["holds"] == []
 
 
 @pytest.mark.parametrize(
@@ -49,14 +54,14 @@ def test_listing_narrows_by_state_queue_and_model(served: Served) -> None:
     ["limit=0", "limit=1000000000", "limit=x", "limit=%D9%A3", "limit=-1", "cursor=garbage", "state=lost", "order=__class__", "sort=x", "queue=" + "a" * 300],
 )  # fmt: skip
 def test_a_wrong_parameter_is_400_with_a_sentence(served: Served, query: str) -> None:
-    answer = served.call("GET", f"/v1/holds?{query}", "vera")
+    answer = served.call("GET", f"/v1/holds?{query}", "viewer-a")
     assert answer.status == 400
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert answer.json["detail"]
 
 
 def test_a_hold_shows_why_it_was_held_and_what_may_be_done(served: Served) -> None:
-    answer = served.call("GET", HOLD, "rita")
+    answer = served.call("GET", HOLD, "reviewer-a")
     hold = answer.json
     assert answer.headers["ETag"] == '"1"'
     assert hold["output"]["original"] == {"demand": 18450.0}
@@ -68,17 +73,17 @@ def test_a_hold_shows_why_it_was_held_and_what_may_be_done(served: Served) -> No
     assert hold["features"]["station"] == 9007199254740993
     assert hold["actions"] == ["approve", "override", "reject"]
     assert "unit_error" in hold["reasons"]["override"]
-    assert served.call("GET", HOLD, "vera").json["actions"] == []
+    assert served.call("GET", HOLD, "viewer-a").json["actions"] == []
 
 
 @pytest.mark.parametrize(
     "hold_id", ["x", "1%3BDROP", "*", "..%2f", "a" * 5000, "%D9%A3", "%F0%9F%98%80", "%00"]
 )
 def test_an_unknown_id_is_404(served: Served, hold_id: str) -> None:
-    assert served.call("GET", f"/v1/holds/{hold_id}", "vera").status == 404
-    assert served.call("GET", f"/v1/holds/{hold_id}/events", "vera").status == 404
+    assert served.call("GET", f"/v1/holds/{hold_id}", "viewer-a").status == 404
+    assert served.call("GET", f"/v1/holds/{hold_id}/events", "viewer-a").status == 404
     assert decide(served, {"decision": "approve"}, path=f"/v1/holds/{hold_id}").status == 404
-    assert served.call("GET", f"/v1/decisions/{hold_id}", "vera").status == 404
+    assert served.call("GET", f"/v1/decisions/{hold_id}", "viewer-a").status == 404
 
 
 @pytest.mark.parametrize(
@@ -105,18 +110,18 @@ def test_a_decision_can_be_undone_until_it_is_in_effect(
         "undo_until": "2026-05-28T20:27:50.000Z",
     }
     assert answer.headers["ETag"] == '"2"'
-    waiting = served.call("GET", HOLD, "rita").json
+    waiting = served.call("GET", HOLD, "reviewer-a").json
     assert (waiting["resolution"], waiting["output"]["final"], waiting["actions"]) == (state, None, ["undo"])
-    assert served.call("POST", f"{HOLD}/undo", "rolf").status == 409
-    undone = served.call("POST", f"{HOLD}/undo", "rita", headers={"If-Match": "2"})
+    assert served.call("POST", f"{HOLD}/undo", "reviewer-b").status == 409
+    undone = served.call("POST", f"{HOLD}/undo", "reviewer-a", headers={"If-Match": "2"})
     assert (undone.status, undone.json["state"], undone.json["rev"]) == (200, "open", 3)
     assert decide(served, body, rev="3").status == 200
     served.at += 10
-    assert served.call("POST", f"{HOLD}/undo", "rita").status == 409
+    assert served.call("POST", f"{HOLD}/undo", "reviewer-a").status == 409
     assert len(served.run(_sweep(served))) == 1
-    settled = served.call("GET", HOLD, "vera").json
-    assert (settled["state"], settled["output"]["final"], settled["by"]) == (state, final, "rita")
-    events = served.call("GET", f"{HOLD}/events", "vera").json["events"]
+    settled = served.call("GET", HOLD, "viewer-a").json
+    assert (settled["state"], settled["output"]["final"], settled["by"]) == (state, final, "reviewer-a")
+    events = served.call("GET", f"{HOLD}/events", "viewer-a").json["events"]
     assert [event["event"] for event in events] == [
         "create",
         body["decision"],
@@ -145,11 +150,11 @@ def test_a_decision_names_the_revision_it_was_made_on(served: Served) -> None:
 
 def test_of_two_reviewers_the_second_hears_who_was_first(served: Served) -> None:
     assert decide(served, {"decision": "approve"}).status == 200
-    second = decide(served, {"decision": "reject", "reason": "other"}, who="rolf")
+    second = decide(served, {"decision": "reject", "reason": "other"}, who="reviewer-b")
     assert second.status == 412
-    assert second.json["detail"].startswith("already decided: approved by rita")
-    assert second.json["decided_by"] == "rita"
-    wrong_state = decide(served, {"decision": "reject", "reason": "other"}, who="rolf", rev="2")
+    assert second.json["detail"].startswith("already decided: approved by reviewer-a")
+    assert second.json["decided_by"] == "reviewer-a"
+    wrong_state = decide(served, {"decision": "reject", "reason": "other"}, who="reviewer-b", rev="2")
     assert wrong_state.status == 409
     assert "already decided" in wrong_state.json["detail"]
 
@@ -159,7 +164,7 @@ def test_of_many_reviewers_at_the_same_moment_exactly_one_wins(served: Served) -
         import aiohttp
 
         async def one(client: aiohttp.ClientSession, number: int) -> int:
-            who = ["rita", "rolf"][number % 2]
+            who = ["reviewer-a", "reviewer-b"][number % 2]
             headers = {"Authorization": f"Bearer {SECRETS[who]}", "If-Match": "1"}
             url = f"{served.url}{HOLD}/decision"
             async with client.post(url, json={"decision": "approve"}, headers=headers) as response:
@@ -170,7 +175,7 @@ def test_of_many_reviewers_at_the_same_moment_exactly_one_wins(served: Served) -
 
     statuses = asyncio.run(race())
     assert sorted(statuses) == [200] + [412] * 19
-    assert len(served.call("GET", f"{HOLD}/events", "vera").json["events"]) == 2
+    assert len(served.call("GET", f"{HOLD}/events", "viewer-a").json["events"]) == 2
 
 
 def test_a_decision_after_the_expiry_hears_that_it_came_too_late(served: Served) -> None:
@@ -212,7 +217,7 @@ def test_a_wrong_decision_is_422_with_a_sentence_and_changes_nothing(
     answer = decide(served, body)
     assert answer.status == 422
     assert part in answer.json["detail"]
-    assert served.call("GET", HOLD, "vera").json["rev"] == 1
+    assert served.call("GET", HOLD, "viewer-a").json["rev"] == 1
 
 
 @pytest.mark.parametrize(
@@ -221,25 +226,28 @@ def test_a_wrong_decision_is_422_with_a_sentence_and_changes_nothing(
 )  # fmt: skip
 def test_a_body_that_is_no_json_object_is_400(served: Served, text: str | bytes) -> None:
     headers = {"If-Match": "1", "Content-Type": "application/json"}
-    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body=text).status == 400
+    assert served.call("POST", f"{HOLD}/decision", "reviewer-a", headers=headers, body=text).status == 400
 
 
 def test_a_number_too_large_for_a_float_is_422_and_a_body_too_large_is_413(served: Served) -> None:
     headers = {"If-Match": "1", "Content-Type": "application/json"}
     huge = '{"decision": "override", "reason": "other", "values": {"demand": 1e400}}'
-    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body=huge).status == 422
-    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body="x" * 300_000).status == 413
+    assert served.call("POST", f"{HOLD}/decision", "reviewer-a", headers=headers, body=huge).status == 422
+    assert (
+        served.call("POST", f"{HOLD}/decision", "reviewer-a", headers=headers, body="x" * 300_000).status
+        == 413
+    )
     headers["Content-Type"] = "text/plain"
-    assert served.call("POST", f"{HOLD}/decision", "rita", headers=headers, body="{}").status == 415
+    assert served.call("POST", f"{HOLD}/decision", "reviewer-a", headers=headers, body="{}").status == 415
 
 
 def test_only_an_operator_may_force_a_value_that_a_rule_speaks_against(served: Served) -> None:
     body = {"decision": "override", "reason": "policy", "values": {"demand": 5000}, "force": True}
     assert decide(served, body).status == 403
-    refused = decide(served, {**body, "force": False}, who="olga")
+    refused = decide(served, {**body, "force": False}, who="operator-a")
     assert (refused.status, refused.json["violated"]) == (422, ["demand-is-plausible"])
-    assert decide(served, body, who="olga").status == 200
-    events = served.call("GET", f"{HOLD}/events", "vera").json["events"]
+    assert decide(served, body, who="operator-a").status == 200
+    events = served.call("GET", f"{HOLD}/events", "viewer-a").json["events"]
     assert events[1]["reason"] == "policy (forced)"
 
 
@@ -256,18 +264,18 @@ def test_health_says_why_it_is_not_ready(served: Served) -> None:
 
 
 def test_rules_windows_and_decisions_are_passed_on(served: Served) -> None:
-    assert served.call("GET", "/v1/rules", "vera").json["rules"][0]["rule"] == "demand-is-plausible"
-    assert served.call("GET", "/v1/windows", "vera").json["models"][0]["model"] == "bike-demand"
-    assert served.call("GET", "/v1/decisions/dec_0001", "vera").json == {"id": "dec_0001"}
+    assert served.call("GET", "/v1/rules", "viewer-a").json["rules"][0]["rule"] == "demand-is-plausible"
+    assert served.call("GET", "/v1/windows", "viewer-a").json["models"][0]["model"] == "bike-demand"
+    assert served.call("GET", "/v1/decisions/dec_0001", "viewer-a").json == {"id": "dec_0001"}
 
 
 def test_a_store_that_is_gone_is_503_with_retry_after_and_no_traceback(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         served.run(served.store.close())
-        answer = served.call("GET", "/v1/holds", "vera")
+        answer = served.call("GET", "/v1/holds", "viewer-a")
         assert answer.status == 503
         assert answer.headers["Retry-After"]
-        page = served.call("GET", "/", "vera")
+        page = served.call("GET", "/", "viewer-a")
         assert page.status == 503
         assert "Traceback" not in answer.text + page.text
 
@@ -278,7 +286,7 @@ def test_a_fault_of_ours_is_500_and_says_nothing(served: Served, monkeypatch: py
 
     object.__setattr__(served.services, "rules", broken)
     for path in ("/v1/rules", "/rules"):
-        answer = served.call("GET", path, "vera")
+        answer = served.call("GET", path, "viewer-a")
         assert answer.status == 500
         assert "secret" not in answer.text
         assert "Traceback" not in answer.text
@@ -290,10 +298,10 @@ def test_unknown_addresses_and_methods_are_problems(served: Served) -> None:
         ("DELETE", "/v1/holds", 405),
         ("PUT", "/", 405),
     ]:
-        answer = served.call(method, path, "olga")
+        answer = served.call(method, path, "operator-a")
         assert answer.status == status
         assert answer.json["status"] == status
-    assert served.call("DELETE", "/v1/holds", "olga").headers["Allow"] == "GET,HEAD"
+    assert served.call("DELETE", "/v1/holds", "operator-a").headers["Allow"] == "GET,HEAD"
     page = served.call("GET", "/nowhere", headers={"Accept": "text/html"})
     assert page.status == 404
     assert page.headers["Content-Type"].startswith("text/html")
@@ -305,7 +313,7 @@ def test_hostile_numbers_stay_valid_json(tmp_path: Path) -> None:
             1, original={"y": float("nan"), "z": float("-inf")}, features={"a\ud800\x1b[2J": "\u202e"}
         )
         served.run(served.store.add([hold]))
-        answer = served.call("GET", HOLD, "vera")
+        answer = served.call("GET", HOLD, "viewer-a")
         assert answer.json["output"]["original"] == {"y": {"float": "nan"}, "z": {"float": "-inf"}}
         assert answer.body.isascii()
         assert b"\x1b" not in answer.body
@@ -332,7 +340,7 @@ def test_the_description_is_true_for_every_operation(served: Served) -> None:
             anonymous = served.call(method.upper(), concrete, **sent)
             assert (anonymous.status == 401) == ("security" in operation)
             assert str(anonymous.status) in operation["responses"]
-            answer = served.call(method.upper(), concrete, "rita", **sent)
+            answer = served.call(method.upper(), concrete, "reviewer-a", **sent)
             assert answer.status == 200, (path, answer.text)
             content = operation["responses"]["200"]["content"]
             (kind,) = content

@@ -102,7 +102,7 @@ def test_the_browsers_complaints_are_heard(browser: Browser, served: Served) -> 
 
 def evaluate(browser: Browser, served: Served, expression: str) -> None:
     """Run an expression on the queue page."""
-    with opened(browser, served, "rita", scripts=True) as page:
+    with opened(browser, served, "reviewer-a", scripts=True) as page:
         page.evaluate(expression)
         page.wait_for_load_state("networkidle")
 
@@ -114,7 +114,7 @@ def test_logging_in_by_the_form(browser: Browser, served: Served) -> None:
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Log in").click()
     assert "not valid" in page.inner_text("main")
-    page.get_by_label("Token").fill(SECRETS["rita"])
+    page.get_by_label("Token").fill(SECRETS["reviewer-a"])
     page.get_by_role("button", name="Log in").click()
     assert page.url == f"{served.url}/holds/hld_000002"
     page.get_by_role("button", name="Log out").click()
@@ -124,14 +124,14 @@ def test_logging_in_by_the_form(browser: Browser, served: Served) -> None:
 
 
 def test_the_whole_flow_works_without_javascript(browser: Browser, served: Served) -> None:
-    with opened(browser, served, "rita") as page:
+    with opened(browser, served, "reviewer-a") as page:
         assert page.locator(".item").count() == 3
         page.locator(".item a").first.click()
         assert "Demand of 18,450 hires" in page.inner_text(".why")
         assert "0 to 868 hires, median 129" in page.inner_text(".why")
         assert "refused by demand-is-plausible" in page.inner_text(".answer")
         page.locator("#approve button").click()
-        assert "Approved by rita." in page.inner_text(".banner")
+        assert "Approved by reviewer-a." in page.inner_text(".banner")
         assert state_of(served, "hld_000001") == ("deciding", {"demand": 18450.0})
 
         page.get_by_role("button", name="Undo").click()
@@ -147,7 +147,7 @@ def test_the_whole_flow_works_without_javascript(browser: Browser, served: Serve
         served.at += 10
         served.run(sweep(served.store, served.at, 10))
         page.reload()
-        assert "Overridden by rita" in page.inner_text(".banner")
+        assert "Overridden by reviewer-a" in page.inner_text(".banner")
         assert "thousands" in page.inner_text(".history")
         assert page.locator("form.way").count() == 0
 
@@ -164,7 +164,7 @@ def test_the_whole_flow_works_without_javascript(browser: Browser, served: Serve
 
 
 def test_the_flow_works_with_the_keyboard_alone(browser: Browser, served: Served) -> None:
-    with opened(browser, served, "rita") as page:
+    with opened(browser, served, "reviewer-a") as page:
         page.goto(f"{served.url}/holds/hld_000001")
         for _ in range(40):
             page.keyboard.press("Tab")
@@ -178,7 +178,7 @@ def test_the_flow_works_with_the_keyboard_alone(browser: Browser, served: Served
 def test_of_two_reviewers_the_second_reads_who_decided_and_keeps_the_note(
     browser: Browser, served: Served
 ) -> None:
-    with opened(browser, served, "rita") as first, opened(browser, served, "rolf") as second:
+    with opened(browser, served, "reviewer-a") as first, opened(browser, served, "reviewer-b") as second:
         for page in (first, second):
             page.goto(f"{served.url}/holds/hld_000001")
         reject = second.locator("#reject")
@@ -187,7 +187,7 @@ def test_of_two_reviewers_the_second_reads_who_decided_and_keeps_the_note(
         first.locator("#approve button").click()
         reject.get_by_role("button").click()
         alert = second.inner_text(".alert")
-        assert "Already decided: approved by rita" in alert
+        assert "Already decided: approved by reviewer-a" in alert
         assert "I called the depot" in alert
         assert second.get_by_role("button", name="Undo").count() == 0
         assert state_of(served, "hld_000001") == ("deciding", {"demand": 18450.0})
@@ -196,7 +196,7 @@ def test_of_two_reviewers_the_second_reads_who_decided_and_keeps_the_note(
 def test_a_decision_on_a_page_that_was_open_when_the_hold_expired_comes_too_late(
     browser: Browser, served: Served
 ) -> None:
-    with opened(browser, served, "rita") as page:
+    with opened(browser, served, "reviewer-a") as page:
         page.goto(f"{served.url}/holds/hld_000001")
         served.at = START + SLA_S
         served.run(sweep(served.store, served.at, 10))
@@ -208,7 +208,7 @@ def test_a_decision_on_a_page_that_was_open_when_the_hold_expired_comes_too_late
 def test_a_value_that_cannot_stand_is_explained_and_what_was_typed_is_kept(
     browser: Browser, served: Served
 ) -> None:
-    with opened(browser, served, "olga") as page:
+    with opened(browser, served, "operator-a") as page:
         page.goto(f"{served.url}/holds/hld_000001")
         override = page.locator("#override")
         override.get_by_label("demand").fill("3,5")
@@ -230,14 +230,14 @@ def test_a_value_that_cannot_stand_is_explained_and_what_was_typed_is_kept(
 def test_a_reviewer_is_not_offered_to_force_and_a_viewer_is_offered_nothing(
     browser: Browser, served: Served
 ) -> None:
-    with opened(browser, served, "rita") as page:
+    with opened(browser, served, "reviewer-a") as page:
         page.goto(f"{served.url}/holds/hld_000001")
         page.locator("#override").get_by_label("demand").fill("5000")
         page.locator("#override").get_by_label("Reason").select_option("policy")
         page.locator("#override button").click()
         assert "violates" in page.inner_text(".alert")
         assert page.get_by_role("checkbox").count() == 0
-    with opened(browser, served, "vera") as page:
+    with opened(browser, served, "viewer-a") as page:
         page.goto(f"{served.url}/holds/hld_000001")
         assert page.locator("form.way").count() == 0
         assert "needs the role reviewer" in page.inner_text(".decide")
@@ -265,7 +265,7 @@ def test_hostile_text_is_shown_and_never_runs(browser: Browser, served: Served) 
             ),
         )
         served.run(served.store.add([replace(hold, model=text, route=text, decision_id=text)]))
-    with opened(browser, served, "rita", scripts=True) as page:
+    with opened(browser, served, "reviewer-a", scripts=True) as page:
         for path in ("/", *(f"/holds/hld_{number:06d}" for number in range(100, 100 + len(HOSTILE)))):
             page.goto(served.url + path)
             page.mouse.move(300, 300)
@@ -304,7 +304,7 @@ def test_no_page_is_wider_than_its_screen(
         meanwhile=Meanwhile.WITHHOLD,
     )
     served.run(served.store.add([wide]))
-    with opened(browser, served, "rita", scripts=True, width=width, dark=dark) as page:
+    with opened(browser, served, "reviewer-a", scripts=True, width=width, dark=dark) as page:
         for path in (
             "/",
             "/holds/hld_000001",
@@ -319,7 +319,7 @@ def test_no_page_is_wider_than_its_screen(
 
 
 def test_every_control_has_a_name_and_every_drawing_a_title(browser: Browser, served: Served) -> None:
-    with opened(browser, served, "rita", scripts=True) as page:
+    with opened(browser, served, "reviewer-a", scripts=True) as page:
         page.goto(f"{served.url}/holds/hld_000001")
         unnamed = page.evaluate(
             "[...document.querySelectorAll('main input:not([type=hidden]), main select, main textarea')]"

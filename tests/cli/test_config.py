@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "rules" / "a.guard.yaml").write_text(RULES)
     (tmp_path / "secrets" / "tokens.yaml").write_text(
-        f'- {{name: rita, role: reviewer, sha256: "{"a" * 64}"}}\n'
+        f'- {{name: reviewer-a, role: reviewer, sha256: "{"a" * 64}"}}\n'
     )
     (tmp_path / "guardproxy.yaml").write_text(CONFIG)
     return tmp_path
@@ -53,7 +53,7 @@ def test_problems_of_all_files_are_reported_at_once(shell: Shell, folder: Path) 
         CONFIG.replace("on_failure: open", "on_failure: maybe, profile: p.yaml")
     )
     (folder / "rules" / "a.guard.yaml").write_text(RULES.replace("require:", "requier:"))
-    (folder / "secrets" / "tokens.yaml").write_text("- {name: rita, role: king, sha256: aa}\n")
+    (folder / "secrets" / "tokens.yaml").write_text("- {name: reviewer-a, role: king, sha256: aa}\n")
     done = shell("config", "check", folder / "guardproxy.yaml")
     assert (done.code, done.out) == (2, "")
     for part in (

@@ -26,9 +26,9 @@ Holds = Callable[..., Done]
 
 @pytest.fixture
 def holds(shell: Shell, served: Served) -> Holds:
-    """`guardproxy holds ...` as rita, or as somebody else."""
+    """`guardproxy holds ...` as reviewer-a, or as somebody else."""
 
-    def run(*arguments: str, who: str = "rita") -> Done:
+    def run(*arguments: str, who: str = "reviewer-a") -> Done:
         return shell(
             "holds",
             *arguments,
@@ -82,7 +82,7 @@ def test_a_listing_as_json_is_the_servers_own(holds: Holds, served: Served) -> N
     said = json.loads(done.out)
     assert [hold["id"] for hold in said["holds"]] == ["hld_000001", "hld_000002"]
     assert said["counts"]["open"] == 3
-    assert said == served.call("GET", "/v1/holds?state=open&limit=2", "rita").json
+    assert said == served.call("GET", "/v1/holds?state=open&limit=2", "reviewer-a").json
 
 
 def test_a_listing_that_is_cut_says_so(holds: Holds) -> None:
@@ -123,14 +123,14 @@ def test_one_hold_is_told_with_reason_row_candidates_and_what_may_be_done(holds:
 
 def test_one_hold_as_json_is_the_servers_own(holds: Holds, served: Served) -> None:
     done = holds("show", ONE, "--format", "json")
-    assert json.loads(done.out) == served.call("GET", f"/v1/holds/{ONE}", "rita").json
+    assert json.loads(done.out) == served.call("GET", f"/v1/holds/{ONE}", "reviewer-a").json
 
 
 def test_a_viewer_is_told_no_command_that_would_be_refused(holds: Holds) -> None:
-    done = holds("show", ONE, who="vera")
+    done = holds("show", ONE, who="viewer-a")
     assert done.code == 0
     assert "you may" not in done.out
-    refused = holds("approve", ONE, who="vera")
+    refused = holds("approve", ONE, who="viewer-a")
     assert (refused.code, refused.out) == (1, "")
     assert "403" in refused.err
 
@@ -165,9 +165,14 @@ def test_approving_may_be_undone_and_becomes_final(holds: Holds, served: Served)
     assert holds("approve", ONE, "--note", "a fair", "--reason", "known_event").code == 0
     served.run(sweep(served.store, served.at + 11, 10))
     hold = stored(served)
-    assert (hold.state, hold.by, hold.reason, hold.note) == (State.APPROVED, "rita", "known_event", "a fair")
+    assert (hold.state, hold.by, hold.reason, hold.note) == (
+        State.APPROVED,
+        "reviewer-a",
+        "known_event",
+        "a fair",
+    )
     shown = holds("show", ONE).out
-    assert "approved by rita at 2026-05-28 20:27:40 UTC, known_event" in shown
+    assert "approved by reviewer-a at 2026-05-28 20:27:40 UTC, known_event" in shown
     assert "“a fair”" in shown
     assert "final        demand=18450" in shown
     assert "expires" not in shown
@@ -240,7 +245,7 @@ def test_an_override_against_an_enforced_rule_needs_an_operator_and_force(
     assert "422: the value violates demand-is-plausible" in refused.err
     assert "403" in holds("override", ONE, "--value", "5000", "--force").err
     assert stored(served).state is State.OPEN
-    assert holds("override", ONE, "--value", "5000", "--force", who="olga").code == 0
+    assert holds("override", ONE, "--value", "5000", "--force", who="operator-a").code == 0
     assert stored(served).reason == "other (forced)"
 
 
@@ -259,7 +264,7 @@ def test_what_was_decided_or_expired_is_a_conflict(holds: Holds, served: Served,
     late = holds(command[0], ONE, *command[1:])
     assert (late.code, late.out) == (1, "")
     assert "409" in late.err
-    assert "approved by rita" in late.err or "final" in late.err or "approved" in late.err
+    assert "approved by reviewer-a" in late.err or "final" in late.err or "approved" in late.err
     served.at = START + SLA_S + 1
     served.run(sweep(served.store, served.at, 10))
     expired = holds(command[0], "hld_000002", *command[1:])
@@ -271,7 +276,7 @@ def test_what_was_decided_or_expired_is_a_conflict(holds: Holds, served: Served,
 
 def test_only_who_decided_may_undo(holds: Holds, served: Served) -> None:
     assert holds("approve", ONE).code == 0
-    refused = holds("undo", ONE, who="rolf")
+    refused = holds("undo", ONE, who="reviewer-b")
     assert refused.code == 1
     assert "409" in refused.err or "403" in refused.err
     assert stored(served).state is State.DECIDING
@@ -285,10 +290,10 @@ def test_a_decision_in_between_is_not_run_over(
     decide = module._decide
 
     def late(admin: Any, hold_id: str, *rest: Any, **more: Any) -> None:
-        answer = served.call("GET", f"/v1/holds/{hold_id}", "rolf")
+        answer = served.call("GET", f"/v1/holds/{hold_id}", "reviewer-b")
         etag = {"If-Match": answer.headers["ETag"]}
         done = served.call(
-            "POST", f"/v1/holds/{hold_id}/decision", "rolf", headers=etag, body={"decision": "approve"}
+            "POST", f"/v1/holds/{hold_id}/decision", "reviewer-b", headers=etag, body={"decision": "approve"}
         )
         assert done.status == 200
         decide(admin, hold_id, *rest, **more)
@@ -297,8 +302,8 @@ def test_a_decision_in_between_is_not_run_over(
     done = holds("reject", ONE)
     assert done.code == 1
     assert "412" in done.err
-    assert "already decided: approved by rolf" in done.err
-    assert stored(served).by == "rolf"
+    assert "already decided: approved by reviewer-b" in done.err
+    assert stored(served).by == "reviewer-b"
 
 
 def test_without_authentication_a_program_may_decide_and_another_sites_page_may_not(
@@ -348,7 +353,7 @@ def test_a_token_comes_from_a_file_before_the_environment(
     shell: Shell, served: Served, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
-    file.write_text(SECRETS["rita"] + "\n")
+    file.write_text(SECRETS["reviewer-a"] + "\n")
     done = shell(
         "holds",
         "list",
@@ -464,7 +469,7 @@ def test_the_token_follows_no_redirect_and_no_proxy(shell: Shell, served: Served
         assert "302" in done.err
         through = shell(
             "holds", "list", "--admin", served.url,
-            environment={"GUARDPROXY_TOKEN": SECRETS["rita"], "http_proxy": elsewhere, "no_proxy": ""},
+            environment={"GUARDPROXY_TOKEN": SECRETS["reviewer-a"], "http_proxy": elsewhere, "no_proxy": ""},
         )  # fmt: skip
         assert through.code == 0
         assert shown == []

@@ -160,7 +160,7 @@ def test_what_it_cannot_start_with_is_said_and_ends_with_2(
 def test_a_broken_tokens_file_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "guardproxy.yaml").write_text("upstream: http://127.0.0.1:9\nadmin: {tokens_file: t.yaml}\n")
     assert "t.yaml" in child("serve", *FREE, folder=tmp_path).err
-    (tmp_path / "t.yaml").write_text("- {name: rita, role: king}\n")
+    (tmp_path / "t.yaml").write_text("- {name: reviewer-a, role: king}\n")
     done = child("serve", *FREE, folder=tmp_path)
     assert done.code == 2
     assert "t.yaml:1:" in done.err

@@ -18,8 +18,8 @@ def test_lines_appended_to_a_file_are_a_tokens_file_that_recognises_the_secrets(
     file = tmp_path / "tokens.yaml"
     secrets = {}
     for name, role in (
-        ("rita", "viewer"),
-        ("olga@team", "operator"),
+        ("reviewer-a", "viewer"),
+        ("operator-a@team", "operator"),
         ("007", "reviewer"),
         ("true", "reviewer"),
     ):

@@ -55,8 +55,8 @@ def test_every_cell_survives_the_way_to_disk_and_back(
     "hold",
     [
         make_hold(),
-        settle(make_hold(), Approve("rita", "expected", "n"), at=START, undo_s=5),
-        settle(make_hold(), Override("rita", {"demand": 4}), at=START, undo_s=0),
+        settle(make_hold(), Approve("reviewer-a", "expected", "n"), at=START, undo_s=5),
+        settle(make_hold(), Override("reviewer-a", {"demand": 4}), at=START, undo_s=0),
         settle(make_hold(), Expire(), at=START + SLA_S, undo_s=5),
     ],
 )

@@ -41,24 +41,24 @@ def decided(event: Event, **changes: object) -> Hold:
 
 
 def test_an_approval_delivers_the_models_own_answer() -> None:
-    hold = decided(Approve("rita"))
+    hold = decided(Approve("reviewer-a"))
     assert (hold.state, hold.final, hold.final_source) == (State.APPROVED, {"demand": 18450.0}, ORIGINAL)
 
 
 def test_an_override_delivers_the_given_values_and_keeps_the_other_predictions() -> None:
-    hold = decided(Override("rita", {"p50": 2}), original={"p10": 1.0, "p50": 9.0})
+    hold = decided(Override("reviewer-a", {"p50": 2}), original={"p10": 1.0, "p50": 9.0})
     assert (hold.state, hold.final, hold.final_source) == (State.OVERRIDDEN, {"p10": 1.0, "p50": 2}, OVERRIDE)
 
 
 def test_a_rejection_delivers_the_provisional_fallback() -> None:
-    hold = decided(Reject("rita", "unit_error", "thousands"))
+    hold = decided(Reject("reviewer-a", "unit_error", "thousands"))
     assert (hold.state, hold.final, hold.final_source) == (State.REJECTED, {"demand": 214.0}, "previous")
-    assert (hold.by, hold.reason, hold.note) == ("rita", "unit_error", "thousands")
+    assert (hold.by, hold.reason, hold.note) == ("reviewer-a", "unit_error", "thousands")
 
 
 def test_a_rejection_where_the_client_has_the_original_delivers_the_first_usable_candidate() -> None:
     hold = decided(
-        Reject("rita"),
+        Reject("reviewer-a"),
         meanwhile=Meanwhile.ORIGINAL,
         provisional={"demand": 18450.0},
         provisional_source=ORIGINAL,
@@ -68,7 +68,7 @@ def test_a_rejection_where_the_client_has_the_original_delivers_the_first_usable
 
 
 def test_a_rejection_without_any_fallback_means_no_answer() -> None:
-    hold = decided(Reject("rita"), provisional={}, provisional_source="", candidates=())
+    hold = decided(Reject("reviewer-a"), provisional={}, provisional_source="", candidates=())
     assert (hold.state, hold.final, hold.final_source) == (State.REJECTED, None, NO_ANSWER)
 
 
@@ -93,37 +93,37 @@ def test_a_hold_does_not_expire_before_its_time() -> None:
 
 
 def test_a_decision_waits_for_the_undo_window_and_then_commits() -> None:
-    deciding = settle(make_hold(), Approve("rita"), at=START, undo_s=UNDO_S)
+    deciding = settle(make_hold(), Approve("reviewer-a"), at=START, undo_s=UNDO_S)
     assert (deciding.state, deciding.commit_at, deciding.due_at) == (State.DECIDING, START + 10, START + 10)
     with pytest.raises(ConflictError, match="can still be undone"):
         settle(deciding, Commit(), at=START + 9.9, undo_s=UNDO_S)
     final = settle(deciding, Commit(), at=START + 10, undo_s=UNDO_S)
-    assert (final.state, final.due_at, final.by) == (State.APPROVED, None, "rita")
+    assert (final.state, final.due_at, final.by) == (State.APPROVED, None, "reviewer-a")
 
 
 def test_an_undo_restores_the_open_hold_with_its_old_deadline() -> None:
     hold = make_hold()
-    deciding = settle(hold, Override("rita", {"demand": 3}, "unit_error", "n"), at=START, undo_s=UNDO_S)
-    undone = settle(deciding, Undo("rita"), at=START + 9.9, undo_s=UNDO_S)
+    deciding = settle(hold, Override("reviewer-a", {"demand": 3}, "unit_error", "n"), at=START, undo_s=UNDO_S)
+    undone = settle(deciding, Undo("reviewer-a"), at=START + 9.9, undo_s=UNDO_S)
     assert replace(undone, rev=hold.rev) == hold
     assert undone.rev == 3
 
 
 def test_only_who_decided_may_undo_and_only_in_time() -> None:
-    deciding = settle(make_hold(), Approve("rita"), at=START, undo_s=UNDO_S)
-    with pytest.raises(ConflictError, match="only rita"):
-        settle(deciding, Undo("rolf"), at=START + 1, undo_s=UNDO_S)
+    deciding = settle(make_hold(), Approve("reviewer-a"), at=START, undo_s=UNDO_S)
+    with pytest.raises(ConflictError, match="only reviewer-a"):
+        settle(deciding, Undo("reviewer-b"), at=START + 1, undo_s=UNDO_S)
     with pytest.raises(ConflictError, match="time to undo is over"):
-        settle(deciding, Undo("rita"), at=START + 10, undo_s=UNDO_S)
+        settle(deciding, Undo("reviewer-a"), at=START + 10, undo_s=UNDO_S)
 
 
 def test_a_second_decision_hears_who_was_first() -> None:
-    deciding = settle(make_hold(), Approve("rita"), at=START, undo_s=UNDO_S)
-    with pytest.raises(ConflictError, match="already decided: approved by rita"):
-        settle(deciding, Reject("rolf"), at=START + 1, undo_s=UNDO_S)
+    deciding = settle(make_hold(), Approve("reviewer-a"), at=START, undo_s=UNDO_S)
+    with pytest.raises(ConflictError, match="already decided: approved by reviewer-a"):
+        settle(deciding, Reject("reviewer-b"), at=START + 1, undo_s=UNDO_S)
     expired = settle(make_hold(), Expire(), at=LATE, undo_s=UNDO_S)
     with pytest.raises(ConflictError, match="expired before a decision came"):
-        settle(expired, Approve("rolf"), at=LATE + 1, undo_s=UNDO_S)
+        settle(expired, Approve("reviewer-b"), at=LATE + 1, undo_s=UNDO_S)
 
 
 @pytest.mark.parametrize(
@@ -145,21 +145,21 @@ def test_a_second_decision_hears_who_was_first() -> None:
 )
 def test_an_override_of_the_wrong_kind_is_refused(original: Cell, value: Cell, problem: str) -> None:
     with pytest.raises(OverrideError, match=problem):
-        decided(Override("rita", {"y": value}), original={"y": original})
+        decided(Override("reviewer-a", {"y": value}), original={"y": original})
 
 
 def test_an_override_names_every_problem_at_once() -> None:
     with pytest.raises(OverrideError) as caught:
-        decided(Override("rita", {"demand": "x", "demnd": 1}))
+        decided(Override("reviewer-a", {"demand": "x", "demnd": 1}))
     assert len(caught.value.problems) == 2
     assert "'demnd' is not a prediction" in caught.value.problems[1]
     with pytest.raises(OverrideError, match="at least one value"):
-        decided(Override("rita", {}))
+        decided(Override("reviewer-a", {}))
 
 
 def test_a_missing_or_infinite_prediction_can_be_overridden_with_a_number() -> None:
     for original in (None, float("nan"), float("-inf")):
-        assert decided(Override("rita", {"y": 2.5}), original={"y": original}).final == {"y": 2.5}
+        assert decided(Override("reviewer-a", {"y": 2.5}), original={"y": original}).final == {"y": 2.5}
 
 
 def test_the_table_has_no_way_out_of_a_final_state() -> None:
@@ -169,13 +169,13 @@ def test_the_table_has_no_way_out_of_a_final_state() -> None:
 
 def test_history_lines_say_who_moved_the_hold_from_where_to_where() -> None:
     hold = make_hold()
-    event = Reject("rita", "policy", "no")
+    event = Reject("reviewer-a", "policy", "no")
     after = settle(hold, event, at=START + 5, undo_s=UNDO_S)
     entry = entry_for(hold, after, event, at=START + 5)
     assert (entry.rev, entry.kind, entry.by, entry.before, entry.after) == (
         2,
         "reject",
-        "rita",
+        "reviewer-a",
         State.OPEN,
         State.DECIDING,
     )
@@ -184,7 +184,7 @@ def test_history_lines_say_who_moved_the_hold_from_where_to_where() -> None:
     assert (created.rev, created.kind, created.before, created.after) == (1, "create", None, State.OPEN)
 
 
-PEOPLE = st.sampled_from(["rita", "rolf"])
+PEOPLE = st.sampled_from(["reviewer-a", "reviewer-b"])
 EVENTS = st.one_of(
     st.builds(Approve, PEOPLE),
     st.builds(Override, PEOPLE, st.fixed_dictionaries({"demand": st.floats() | st.text(max_size=2)})),
@@ -251,15 +251,15 @@ def test_the_timers_always_end_a_hold(steps: list[tuple[Event, float]]) -> None:
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_pair_that_is_not_in_the_table_is_a_conflict(state: State, kind: EventKind) -> None:
     events: dict[EventKind, Event] = {
-        EventKind.APPROVE: Approve("rita"),
-        EventKind.OVERRIDE: Override("rita", {"demand": 1.0}),
-        EventKind.REJECT: Reject("rita"),
-        EventKind.UNDO: Undo("rita"),
+        EventKind.APPROVE: Approve("reviewer-a"),
+        EventKind.OVERRIDE: Override("reviewer-a", {"demand": 1.0}),
+        EventKind.REJECT: Reject("reviewer-a"),
+        EventKind.UNDO: Undo("reviewer-a"),
         EventKind.COMMIT: Commit(),
         EventKind.EXPIRE: Expire(),
     }
     hold = replace(
-        make_hold(), state=state, by="rita", resolution=None if state is State.OPEN else State.APPROVED,
+        make_hold(), state=state, by="reviewer-a", resolution=None if state is State.OPEN else State.APPROVED,
         commit_at=LATE + 5 if state is State.DECIDING else None,
     )  # fmt: skip
     at = LATE + 5 if kind is EventKind.COMMIT else LATE

@@ -55,7 +55,7 @@ async def on_a_full_disk(folder: Path) -> None:
     assert not store.status().accepting
     await check_holds(store, acknowledged)
     for hold_id in acknowledged[:20]:
-        await apply_event(store, hold_id, Approve("rita", note="x" * 1500), at=START, undo_s=0)
+        await apply_event(store, hold_id, Approve("reviewer-a", note="x" * 1500), at=START, undo_s=0)
     expired = await sweep(store, START + SLA_S, 5, limit=20)
     assert len(expired) == 20
     assert released, "the reserve was expected to be needed here"

@@ -66,8 +66,8 @@ def test_an_unknown_id_is_not_found(tmp_path: Path) -> None:
         for hold_id in ("x", "1; DROP TABLE holds", "%", "\ud800", "a" * 10_000, ""):
             assert await outcome(store.get(hold_id)) == "NotFoundError"
         assert await outcome(store.events("x")) == "NotFoundError"
-        missing = settle(make_hold(), Approve("rita"), at=START, undo_s=0)
-        entry = entry_for(make_hold(), missing, Approve("rita"), at=START)
+        missing = settle(make_hold(), Approve("reviewer-a"), at=START, undo_s=0)
+        entry = entry_for(make_hold(), missing, Approve("reviewer-a"), at=START)
         assert await outcome(store.swap(missing, expected_rev=1, entry=entry)) == "NotFoundError"
 
     with_store(tmp_path / "a.db", work)
@@ -94,8 +94,8 @@ def test_of_two_rivals_exactly_one_decides(tmp_path: Path) -> None:
         await store.add(holds)
         for hold in holds:
             results = await asyncio.gather(
-                outcome(apply_event(store, hold.id, Approve("rita"), at=START, undo_s=5)),
-                outcome(apply_event(store, hold.id, Reject("rolf"), at=START, undo_s=5)),
+                outcome(apply_event(store, hold.id, Approve("reviewer-a"), at=START, undo_s=5)),
+                outcome(apply_event(store, hold.id, Reject("reviewer-b"), at=START, undo_s=5)),
                 outcome(apply_event(store, hold.id, Expire(), at=START + SLA_S, undo_s=5)),
             )
             assert sorted(results) == ["ConflictError", "ConflictError", "ok"]
@@ -113,8 +113,8 @@ def test_two_processes_worth_of_stores_share_one_file_without_a_double_decision(
         for number in range(30):
             hold_id = make_hold(number).id
             results = await asyncio.gather(
-                outcome(apply_event(store, hold_id, Approve("rita"), at=START, undo_s=0)),
-                outcome(apply_event(other, hold_id, Reject("rolf"), at=START, undo_s=0)),
+                outcome(apply_event(store, hold_id, Approve("reviewer-a"), at=START, undo_s=0)),
+                outcome(apply_event(other, hold_id, Reject("reviewer-b"), at=START, undo_s=0)),
             )
             assert sorted(results) == ["ConflictError", "ok"]
             assert await store.get(hold_id) == await other.get(hold_id)
@@ -127,15 +127,15 @@ def test_a_swap_from_an_outdated_revision_changes_nothing(tmp_path: Path) -> Non
     async def work(store: SqliteHoldStore) -> None:
         before = make_hold()
         await store.add([before])
-        first = await apply_event(store, before.id, Approve("rita"), at=START, undo_s=5)
-        late = settle(before, Reject("rolf"), at=START, undo_s=5)
-        entry = entry_for(before, late, Reject("rolf"), at=START)
+        first = await apply_event(store, before.id, Approve("reviewer-a"), at=START, undo_s=5)
+        late = settle(before, Reject("reviewer-b"), at=START, undo_s=5)
+        entry = entry_for(before, late, Reject("reviewer-b"), at=START)
         with pytest.raises(ConflictError, match="revision 2"):
             await store.swap(late, expected_rev=1, entry=entry)
         assert await store.get(before.id) == first
         assert len(await store.events(before.id)) == 2
         with pytest.raises(ConflictError, match="revision 2 now, not 1"):
-            await apply_event(store, before.id, Undo("rita"), at=START, undo_s=5, expected_rev=1)
+            await apply_event(store, before.id, Undo("reviewer-a"), at=START, undo_s=5, expected_rev=1)
         with pytest.raises(ValueError, match="raise the revision by one"):
             await store.swap(replace(late, rev=7), expected_rev=1, entry=entry)
 
@@ -145,7 +145,7 @@ def test_a_swap_from_an_outdated_revision_changes_nothing(tmp_path: Path) -> Non
 def test_the_database_itself_refuses_to_change_a_final_hold_or_its_history(tmp_path: Path) -> None:
     async def work(store: SqliteHoldStore) -> None:
         await store.add([make_hold()])
-        await apply_event(store, make_hold().id, Approve("rita"), at=START, undo_s=0)
+        await apply_event(store, make_hold().id, Approve("reviewer-a"), at=START, undo_s=0)
 
     with_store(tmp_path / "a.db", work)
     connection = sqlite3.connect(tmp_path / "a.db")
@@ -193,7 +193,7 @@ def test_beyond_the_bound_of_open_holds_adding_is_refused_until_some_are_decided
         await store.add([make_hold(3)])
         assert not store.status().accepting
         assert "3 holds are open" in store.status().problem
-        await apply_event(store, make_hold(1).id, Approve("rita"), at=START, undo_s=0)
+        await apply_event(store, make_hold(1).id, Approve("reviewer-a"), at=START, undo_s=0)
         assert store.status().accepting
         await store.add([make_hold(4)])
 
@@ -208,7 +208,7 @@ def test_beyond_the_bound_of_the_file_adding_is_refused_and_deciding_is_not(tmp_
         assert 20 < number < 1000
         with pytest.raises(StoreFullError, match="bound of 256KiB"):
             await store.add([make_hold(number)])
-        await apply_event(store, make_hold(0).id, Approve("rita"), at=START, undo_s=0)
+        await apply_event(store, make_hold(0).id, Approve("reviewer-a"), at=START, undo_s=0)
 
     with_store(tmp_path / "a.db", work, replace(SMALL, max_bytes=256 * 1024))
 
@@ -220,7 +220,7 @@ def test_below_the_low_water_mark_adding_is_refused_and_deciding_is_not(tmp_path
         with pytest.raises(StoreFullError, match="new holds are refused, decisions still work"):
             await store.add([make_hold(2)])
         assert not store.status().accepting
-        await apply_event(store, make_hold(1).id, Approve("rita"), at=START, undo_s=0)
+        await apply_event(store, make_hold(1).id, Approve("reviewer-a"), at=START, undo_s=0)
         assert await outcome(store.get(make_hold(2).id)) == "NotFoundError"
 
     with_store(tmp_path / "a.db", work, replace(SMALL, low_water_bytes=2**60))
@@ -313,7 +313,7 @@ def test_a_cursor_that_was_not_given_is_refused(tmp_path: Path) -> None:
 def test_filters_narrow_listing_and_counts(tmp_path: Path) -> None:
     async def work(store: SqliteHoldStore) -> None:
         await store.add([make_hold(1, queue="a"), make_hold(2, queue="b"), make_hold(3, queue="b")])
-        await apply_event(store, make_hold(3).id, Approve("rita"), at=START, undo_s=0)
+        await apply_event(store, make_hold(3).id, Approve("reviewer-a"), at=START, undo_s=0)
         assert [hold.id[-1] for hold in (await store.list(HoldFilter(queue="b"))).holds] == ["2", "3"]
         assert [hold.id[-1] for hold in (await store.list(HoldFilter((State.APPROVED,)))).holds] == ["3"]
         assert (await store.list(HoldFilter(model="other"))).holds == ()
@@ -328,12 +328,16 @@ def test_filters_narrow_listing_and_counts(tmp_path: Path) -> None:
 def test_a_sweep_commits_and_expires_what_is_due_and_nothing_else(tmp_path: Path) -> None:
     async def work(store: SqliteHoldStore) -> None:
         await store.add([make_hold(1), make_hold(2), make_hold(3, sla_s=5000.0), make_hold(4, sla_s=5000.0)])
-        await apply_event(store, make_hold(2).id, Override("rita", {"demand": 5}), at=START, undo_s=10)
-        await apply_event(store, make_hold(3).id, Reject("rita"), at=START + SLA_S, undo_s=10)
+        await apply_event(store, make_hold(2).id, Override("reviewer-a", {"demand": 5}), at=START, undo_s=10)
+        await apply_event(store, make_hold(3).id, Reject("reviewer-a"), at=START + SLA_S, undo_s=10)
         assert await sweep(store, START + 9, 10) == []
         settled = await sweep(store, START + SLA_S, 10)
         assert {hold.id[-1]: hold.state for hold in settled} == {"1": State.EXPIRED, "2": State.OVERRIDDEN}
-        assert [entry.by for entry in await store.events(make_hold(2).id)] == ["guard", "rita", "policy"]
+        assert [entry.by for entry in await store.events(make_hold(2).id)] == [
+            "guard",
+            "reviewer-a",
+            "policy",
+        ]
         assert await sweep(store, START + SLA_S, 10) == []
         assert (await store.get(make_hold(4).id)).state is State.OPEN
 
@@ -364,8 +368,8 @@ def test_a_sweep_stops_at_its_limit_and_goes_on_next_time(tmp_path: Path) -> Non
 def test_purging_deletes_old_final_holds_with_their_history_and_keeps_the_rest(tmp_path: Path) -> None:
     async def work(store: SqliteHoldStore) -> None:
         await store.add([make_hold(1), make_hold(2), make_hold(3)])
-        await apply_event(store, make_hold(1).id, Approve("rita"), at=START, undo_s=0)
-        await apply_event(store, make_hold(2).id, Approve("rita"), at=START + 100, undo_s=0)
+        await apply_event(store, make_hold(1).id, Approve("reviewer-a"), at=START, undo_s=0)
+        await apply_event(store, make_hold(2).id, Approve("reviewer-a"), at=START + 100, undo_s=0)
         assert await store.purge(START + 50) == 1
         assert await outcome(store.events(make_hold(1).id)) == "NotFoundError"
         counts = await store.counts()
@@ -378,7 +382,7 @@ def test_a_lone_surrogate_in_a_name_or_note_is_stored(tmp_path: Path) -> None:
     async def work(store: SqliteHoldStore) -> None:
         hold = make_hold(features={"a\ud800": "\udfff\x00"})
         await store.add([hold])
-        after = await apply_event(store, hold.id, Approve("rita", "", "n\ud800"), at=START, undo_s=0)
+        after = await apply_event(store, hold.id, Approve("reviewer-a", "", "n\ud800"), at=START, undo_s=0)
         assert (await store.get(hold.id)) == after
         assert (await store.events(hold.id))[1].note == "n?"
 

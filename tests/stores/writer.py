@@ -29,5 +29,5 @@ async def _one_writer(store: SqliteHoldStore, pipe: int, numbers: Iterator[int])
         holds = [make_hold(start + offset) for offset in range(GROUP)]
         await store.add(holds)
         os.write(pipe, "".join(f"{hold.id} 1\n" for hold in holds).encode())
-        await apply_event(store, holds[0].id, Reject("rita", "other"), at=START + 1, undo_s=5)
+        await apply_event(store, holds[0].id, Reject("reviewer-a", "other"), at=START + 1, undo_s=5)
         os.write(pipe, f"{holds[0].id} 2\n".encode())
