@@ -59,8 +59,8 @@ def test_problems_of_all_files_are_reported_at_once(shell: Shell, folder: Path) 
     for part in (
         "guardproxy.yaml:5:69",
         "a.guard.yaml:10",
-        "tokens.yaml:1:22",
-        "tokens.yaml:1:36",
+        "tokens.yaml:1:28",
+        "tokens.yaml:1:42",
         "errors found.",
     ):
         assert part in done.err, part
