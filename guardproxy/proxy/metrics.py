@@ -153,6 +153,22 @@ class PlaneCollector(Collector):
             "Entities forgotten at the bound.",
             [({"model": m}, h.forgotten) for m, h in histories.items()],
         )
+        yield _counter(
+            "entities_refused",
+            "Answers not remembered since their key was too long.",
+            [({"model": m}, h.refused) for m, h in histories.items()],
+        )
+        routes = self._plane.routes
+        yield _counter(
+            "passed_methods",
+            "Requests without a body that passed on a guarded path.",
+            [({"route": r.path}, r.passed) for r in routes],
+        )
+        yield _counter(
+            "upstream_errors",
+            "Errors of the model server's own (not 2xx) that passed as they were.",
+            [({"route": r.path}, r.upstream_errors) for r in routes],
+        )
         yield _gauge(
             "ruleset_info",
             "The ruleset that runs.",

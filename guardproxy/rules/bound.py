@@ -69,7 +69,7 @@ class BoundRules:
 
     def acts(self, rule: Rule, verdict: Verdict) -> bool:
         """Tell whether the rule is enforced and the verdict counts as a violation."""
-        return rule.mode is Mode.ENFORCE and verdict in rule.counts
+        return rule.acts_on(verdict)
 
     def finding(self, rule: Rule, row: int, verdict: Verdict, view: View) -> Finding:
         """Explain one verdict."""
