@@ -61,7 +61,7 @@ class _Draft:
 def resolve(guard: Guard, judged: Judged) -> Decision:
     """Decide about every row. Rows on which no enforced rule acts are allowed without being looked at."""
     draft = _Draft(np.zeros(judged.view.features.rows, dtype=np.uint8))
-    for row in np.flatnonzero(_acts(judged).any(axis=0)).tolist():
+    for row in np.flatnonzero(acts_of(judged).any(axis=0)).tolist():
         acting = acting_rules(judged, row)
         _EFFECTS[acting[0].action](judged, row, acting, draft)
     findings, dropped = find(judged)
@@ -110,7 +110,7 @@ def find(judged: Judged) -> tuple[tuple[Finding, ...], int]:
     return findings, max(0, len(index) - MAX_FINDINGS)
 
 
-def _acts(judged: Judged) -> Mask:
+def acts_of(judged: Judged) -> Mask:
     """Tell by rule and row whether an enforced rule acts."""
     table = np.array(
         [[judged.bound.acts(rule, verdict) for verdict in Verdict] for rule in judged.rules], dtype=np.bool_

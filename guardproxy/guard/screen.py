@@ -11,7 +11,7 @@ import numpy as np
 
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
 from guardproxy.guard.guard import Guard, NoPast, Past
-from guardproxy.guard.resolve import Judged, find, resolve
+from guardproxy.guard.resolve import Judged, acts_of, find, resolve
 from guardproxy.message import Message
 from guardproxy.rules import View
 from guardproxy.table import Cell, Codes, Table
@@ -111,20 +111,12 @@ def is_quiet(verdicts: Codes) -> bool:
 
 
 def _refusal(guard: Guard, judged: Judged) -> Decision | None:
-    rejecting = [
-        index
-        for index, rule in enumerate(judged.rules)
-        if rule.action is Action.REJECT
-        and any(judged.bound.acts(rule, Verdict(code)) for code in set(judged.verdicts[index].tolist()))
-    ]
-    if not rejecting:
+    rejects = np.array([rule.action is Action.REJECT for rule in judged.rules], dtype=np.bool_)
+    rejected = acts_of(judged)[rejects].any(axis=0)
+    if not rejected.any():
         return None
     rows = judged.view.features.rows
-    outcomes = np.full(rows, Outcome.ALLOWED, dtype=np.uint8)
-    for index in rejecting:
-        rule = judged.rules[index]
-        acting = [code for code in Verdict if judged.bound.acts(rule, code)]
-        outcomes[np.isin(judged.verdicts[index], acting)] = Outcome.REJECTED
+    outcomes = np.where(rejected, np.uint8(Outcome.REJECTED), np.uint8(Outcome.ALLOWED))
     findings, dropped = find(judged)
     return Decision(
         model=guard.model,
@@ -135,7 +127,7 @@ def _refusal(guard: Guard, judged: Judged) -> Decision | None:
         verdicts=judged.verdicts,
         findings=findings,
         findings_dropped=dropped,
-        rejected=tuple(np.flatnonzero(outcomes == Outcome.REJECTED).tolist()),
+        rejected=tuple(np.flatnonzero(rejected).tolist()),
     )
 
 

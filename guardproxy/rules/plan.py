@@ -4,7 +4,7 @@ Decides when rows are judged one by one in generated functions and when as colum
 verdicts. What a verdict means is left to the guard.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -19,7 +19,7 @@ from guardproxy.rules.inside import Inside, bind_inside, fewer, judge_inside
 from guardproxy.rules.language import ERROR, UNKNOWN, Column, LanguageError
 from guardproxy.rules.layout import Layout, make_layout
 from guardproxy.rules.model import FINITE_RULE, Check, Rule, View
-from guardproxy.table import Cell, Codes
+from guardproxy.table import Cell, Codes, Mask
 
 COLUMNS_FROM: Final = 64
 """From about this many rows on numpy beats one generated function call per row."""
@@ -93,12 +93,9 @@ class Plan:
             return b""
         out = bytearray(len(self.steps))
         _run(self.steps, self.layout.one(view), out, 0, 1)
-        for inside, counted in self.insides:
-            outside = inside.bound.outside(inside.table(view))
-            if outside is not None:
-                codes = np.frombuffer(out, dtype=np.uint8).reshape(-1, 1)
-                for index, at_least in counted:
-                    judge_inside(codes[index], fewer(outside, at_least))
+        if self.insides:
+            for index, few in self._few_outside(view):
+                judge_inside(np.frombuffer(out, dtype=np.uint8)[index : index + 1], few)
         return bytes(out)
 
     def by_row(self, view: View) -> Codes:
@@ -122,11 +119,16 @@ class Plan:
         return codes
 
     def _look_inside(self, view: View, codes: Codes) -> None:
+        for index, few in self._few_outside(view):
+            judge_inside(codes[index], few)
+
+    def _few_outside(self, view: View) -> Iterator[tuple[int, Mask | None]]:
+        """Yield the profile checks for which some cell lies outside, with the rows where that is still few enough."""
         for inside, counted in self.insides:
             outside = inside.bound.outside(inside.table(view))
             if outside is not None:
                 for index, at_least in counted:
-                    judge_inside(codes[index], fewer(outside, at_least))
+                    yield index, fewer(outside, at_least)
 
 
 def judge_one(planned: PlannedRule, cells: Sequence[Cell], view: View) -> Verdict:
