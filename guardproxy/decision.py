@@ -24,6 +24,7 @@ class Mode(StrEnum):
 
     OFF = "off"
     SHADOW = "shadow"
+    CANARY = "canary"
     ENFORCE = "enforce"
 
 
@@ -37,9 +38,18 @@ class Verdict(IntEnum):
     SKIPPED = 4
 
 
-class Action(IntEnum):
-    """What a rule asks for its violating rows, weakest first."""
+class Scope(StrEnum):
+    """What one verdict of a rule is about: a row, all rows of an exchange together, or a stretch of time."""
 
+    ROW = "row"
+    BATCH = "batch"
+    WINDOW = "window"
+
+
+class Action(IntEnum):
+    """What a rule asks for its violating rows, weakest first. `SCORE` only adds points; their sum may hold or reject."""
+
+    SCORE = 0
     WARN = 1
     CLAMP = 2
     FALLBACK = 3
@@ -120,7 +130,9 @@ class RequestFacts(NamedTuple):
 class Finding:
     """One rule's verdict on one row, with its evidence: what was measured, the bound, where the bound came from.
 
-    `acts` is true when the rule is enforced and its verdict counts as a violation.
+    `acts` is true when the verdict counts as a violation and the rule is enforced here: its mode is `enforce`, or
+    `canary` and the draw fell on this exchange. `demoted` is true where the breaker has turned its action into a
+    warning. `rev` is the rule's revision.
     """
 
     rule: str
@@ -134,6 +146,8 @@ class Finding:
     bound: str = ""
     bound_source: str = ""
     acts: bool = False
+    rev: str = ""
+    demoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 
 class Message(NamedTuple):
-    """A decoded-on-demand body. `content_type` is the header's value as it came, or None when there was none."""
+    """A decoded-on-demand body. `content_type` is the header's value as it came, or None when there was none.
+
+    `identity` is what a retry of the same request has in common with it (an idempotency key); the body where empty.
+    """
 
     body: bytes
     content_type: str | None = None
+    identity: bytes = b""

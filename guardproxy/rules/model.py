@@ -19,6 +19,7 @@ from guardproxy.decision import (
     Outcome,
     Phase,
     RequestFacts,
+    Scope,
     Severity,
     Verdict,
 )
@@ -29,6 +30,10 @@ DEFAULT_QUEUE: Final = "default"
 FINITE_RULE: Final = "predictions-finite"
 INSIDE_RULE: Final = "inside-profile"
 MAX_RULES: Final = 1_000
+SCORE_HOLD: Final = "score-hold"
+SCORE_REJECT: Final = "score-reject"
+KPI_RULE: Final = "kpi-"
+"""A KPI named `margin` has the default shadow rule `kpi-margin`."""
 
 _NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_CELLS: Final[Mapping[str, Cell]] = MappingProxyType({})
@@ -83,6 +88,77 @@ class Check:
     tolerance: float = 0.0
     outside: tuple[float, float] | None = None
     at_least: int = 1
+    share: float = 0.0
+    """`missing_share`: the largest share that may be missing."""
+    least_top: float = 0.0
+    least_margin: float = 0.0
+    """`confidence`: what the largest member, and its distance to the second, must reach."""
+    text: "TextCheck | None" = None
+    schema: str = ""
+    """`json_schema`: the schema as canonical JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextCheck:
+    """What a text must be: lengths in characters, literals and RE2 patterns that it must (not) hold, personal data.
+
+    `lists` names the lists that the literals came from, for people; the literals themselves stand beside. `pii` is of
+    `card`, `email`, `iban`, `phone`.
+    """
+
+    must_contain: tuple[str, ...] = ()
+    must_not_contain: tuple[str, ...] = ()
+    must_match: str = ""
+    must_not_match: str = ""
+    whole_words: bool = False
+    case_sensitive: bool = False
+    min_chars: int = 0
+    max_chars: int | None = None
+    pii: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unless:
+    """A named exception: rows that `when` picks are not judged until the end of the day `until` (YYYY-MM-DD, UTC)."""
+
+    id: str
+    when: str
+    until: str
+    owner: str
+    why: str
+    place: Locus = BUILT_IN
+
+
+@dataclass(frozen=True, slots=True)
+class Kpi:
+    """A number that an expert follows. `low` and `high` are what it is expected to stay within, None where open."""
+
+    name: str
+    expr: str
+    title: str = ""
+    unit: str = ""
+    owner: str = ""
+    low: float | None = None
+    high: float | None = None
+    place: Locus = BUILT_IN
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the breaker allows: at most `share` (0 to 1) of the rows of the last `window_s` seconds may meet `action`.
+
+    `place` is `BUILT_IN` for the limit that every rule has without asking for it.
+    """
+
+    action: Action
+    share: float
+    window_s: float
+    place: Locus = BUILT_IN
+
+
+DEFAULT_LIMIT: Final = Limit(Action.HOLD, 0.10, 300.0)
+LIMIT_MIN_ROWS: Final = 200
+"""A limit judges nothing before its window holds this many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +188,14 @@ class HoldSpec:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule with its defaults filled in. `counts` are the verdicts that count as a violation."""
+    """One rule with its defaults filled in.
+
+    `counts` are the verdicts that count as a violation. `canary` is the share of exchanges in which a rule of mode
+    `canary` acts. `for_s` is how long a rule of scope `window` must be violated. `points` are what a rule of action
+    `score` adds; for the two built-in score rules, `check.kind` is `score` and `points` the sum at which they fire.
+    `uses` names the lists and KPIs that the rule reads, each with a digest of what it holds: a rule whose list changes
+    is another rule.
+    """
 
     id: str
     check: Check
@@ -132,6 +215,13 @@ class Rule:
     hold: HoldSpec = field(default_factory=HoldSpec)
     counts: frozenset[Verdict] = frozenset({Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.ERROR})
     place: Locus = BUILT_IN
+    scope: Scope = Scope.ROW
+    for_s: float = 0.0
+    unless: tuple[Unless, ...] = ()
+    canary: float = 1.0
+    points: float = 0.0
+    limits: tuple[Limit, ...] = ()
+    uses: tuple[tuple[str, str], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -148,9 +238,14 @@ class Rule:
         """A hash of the rule alone: moving it to another file or editing a comment does not change it."""
         return _digest(canonical(self))
 
+    @property
+    def enforced(self) -> bool:
+        """True where the rule acts at all: in every exchange, or as a canary in some."""
+        return self.mode in (Mode.ENFORCE, Mode.CANARY)
+
     def acts_on(self, verdict: Verdict) -> bool:
-        """Tell whether the rule is enforced and this verdict counts as a violation."""
-        return self.mode is Mode.ENFORCE and verdict in self.counts
+        """Tell whether the rule is enforced (at least as a canary) and this verdict counts as a violation."""
+        return self.enforced and verdict in self.counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +259,14 @@ class CaseRow:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a case starts from. `stats` overrides profile statistics, by `(field, stat)`; `request` its facts by name."""
+    """What a case starts from. `stats` overrides profile statistics, by `(field, stat)`; `request` its facts by name;
+    `recent` what rolling functions give, by the call as `Ref("recent", ...)` spells it.
+    """
 
     rows: tuple[CaseRow, ...]
     stats: Mapping[tuple[str, str], float]
     request: Mapping[str, Cell]
+    recent: Mapping[str, Cell] = field(default_factory=lambda: _NO_CELLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +292,18 @@ class View(NamedTuple):
     """What rules look at: the rows, what is known of the request, and the past.
 
     `previous(by, row)` gives the last good predictions of the row's entity, named by the fields `by`; None when there
-    are none, and always when `by` is empty.
+    are none, and always when `by` is empty. `identity` is what canaries draw from. `demoted` names the rules whose
+    action the breaker has turned into a warning. `recent` holds what rolling functions give, by their spelling; what is
+    not in it is still warming up.
     """
 
     features: Table
     output: Table | None
     facts: RequestFacts
     previous: Callable[[tuple[str, ...], int], Mapping[str, Cell] | None]
+    identity: bytes = b""
+    demoted: frozenset[str] = frozenset()
+    recent: Mapping[str, Cell] = _NO_CELLS
 
 
 def canonical(rule: Rule) -> dict[str, Any]:
@@ -227,5 +330,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__ if name != "place"}
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
