@@ -54,7 +54,7 @@ lock:
 	$(PYTHON) -m pip install --quiet uv
 	$(COMPILE) --extra test -o requirements/test.lock
 	$(COMPILE) --extra demo -c requirements/test.lock -o requirements/demo.lock
-	$(COMPILE) --extra re2 -c requirements/test.lock -o requirements/core.lock
+	$(COMPILE) --extra re2 --extra schema -c requirements/test.lock -o requirements/core.lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
