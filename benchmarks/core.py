@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import case
+from benchmarks import case, mixed
 from benchmarks.machine import describe
 from guardproxy.decision import Outcome
 from guardproxy.guard import Guard, screen_request, screen_response
@@ -81,7 +81,14 @@ def _cases(profile: Any) -> list[tuple[str, Callable[[], object], int, float]]:
         ),
         ("  its request", lambda: screen_request(split, Message(large[0]), facts), 3, 1500.0),
         ("  its response", lambda: screen_response(split, whole, Message(large[1])), 3, 1500.0),
+        ("1 row x 20 features x 100 mixed rules: judged (tables at hand)", _mixed(profile, 1), 20, 150.0),
+        ("1,000 rows x 20 features x 100 mixed rules: judged", _mixed(profile, 1_000), 1, 5000.0),
     ]
+
+
+def _mixed(profile: Any, rows: int) -> Callable[[], object]:
+    guard = mixed.guard(profile)
+    return _screened(_ready(guard, *mixed.tables(rows)), (b"request", b"response"), facts_at(1_700_000_000.0))
 
 
 def _screened(guard: Guard, bodies: tuple[bytes, bytes], facts: Any) -> Callable[[], object]:
@@ -100,6 +107,11 @@ def _judged(guard: Guard, bodies: tuple[bytes, bytes], facts: Any) -> Callable[[
     codec = guard.codec
     features = codec.decode_request(Message(bodies[0]))
     predictions = codec.decode_response(Message(bodies[1]), features.rows)
+    return _screened(_ready(guard, features, predictions), bodies, facts)
+
+
+def _ready(guard: Guard, features: object, predictions: object) -> Guard:
+    """Return a guard whose codec has its tables at hand."""
 
     class Ready:
         name = "ready"
@@ -110,8 +122,7 @@ def _judged(guard: Guard, bodies: tuple[bytes, bytes], facts: Any) -> Callable[[
         def decode_response(self, message: Message, rows: int) -> object:  # noqa: ARG002
             return predictions
 
-    ready = Guard(guard.model, Ready(), guard.ruleset, guard.profile)  # type: ignore[arg-type]
-    return _screened(ready, bodies, facts)
+    return Guard(guard.model, Ready(), guard.ruleset, guard.profile)  # type: ignore[arg-type]
 
 
 def _measure(name: str, run: Callable[[], object], calls: int, bar_us: float) -> dict[str, Any]:

@@ -6,10 +6,9 @@ connections end after their response, then the queues are flushed and the store 
 
 import asyncio
 import itertools
-import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,31 +17,40 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from guardproxy.admin import NO_AUTH, AdminServices, Role, TokenBook, make_app, new_token
-from guardproxy.config import Address, Config, RouteConfig
-from guardproxy.errors import StoreError
+from guardproxy.admin import NO_AUTH, AdminServices, Alert, Role, TokenBook, make_app, new_token
+from guardproxy.config import Address, Config
+from guardproxy.errors import ConflictError, StoreError
 from guardproxy.guard.fallbacks import override_refusals
 from guardproxy.holds import Hold, State
 from guardproxy.proxy.background import THREADS, Background
+from guardproxy.proxy.building import Built, build
 from guardproxy.proxy.facts import facts_at
-from guardproxy.proxy.history import History
 from guardproxy.proxy.holding import Keeper
-from guardproxy.proxy.journal import Journal
-from guardproxy.proxy.load import Loaded, make_guard
+from guardproxy.proxy.load import Loaded
 from guardproxy.proxy.metrics import PlaneCollector, render
 from guardproxy.proxy.plane import DataPlane
-from guardproxy.proxy.route import Ids, Route
-from guardproxy.stats import ModelWindows
+from guardproxy.proxy.reports import (
+    candidates_report,
+    decision_report,
+    overview_report,
+    recording_report,
+    rules_report,
+    windows_report,
+)
+from guardproxy.proxy.rule_metrics import rule_metrics
+from guardproxy.proxy.standing import alerts_of, degraded_by
 from guardproxy.stores import SqliteHoldStore, SqliteOptions, sweep
 from guardproxy.table import Cell
-from guardproxy.wire import Limits, Pool, Server, Timeouts, parse_origin
+from guardproxy.wire import Limits, Server, Timeouts
 
 log = structlog.get_logger("guardproxy.service")
 
 FLUSH_S: Final = 0.1
 """Counting a second's samples at once would hold requests up for as long as that takes."""
 SWEEP_S: Final = 1.0
+RECORD_S: Final = 1.0
 LAG_BUDGET_S: Final = 5.0
+SETTLE_S: Final = 1.0
 KEPT_S: Final = 90 * 86_400.0
 PURGE_EVERY: Final = 600
 
@@ -52,8 +60,7 @@ class Service:
     """A running guardproxy. `token` is the random operator token, when no tokens file was given."""
 
     config: Config
-    plane: DataPlane
-    keeper: Keeper
+    built: Built
     store: SqliteHoldStore
     clock: Callable[[], float]
     tokens: TokenBook
@@ -64,6 +71,17 @@ class Service:
     lag_s: float = 0.0
     beat: float = field(default_factory=time.monotonic)
     store_problem: str = ""
+    hangup: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def plane(self) -> DataPlane:
+        """The data plane."""
+        return self.built.plane
+
+    @property
+    def keeper(self) -> Keeper:
+        """What stores holds."""
+        return self.built.keeper
 
     @property
     def console_url(self) -> str:
@@ -87,6 +105,21 @@ class Service:
         """Say whether the event loop still turns."""
         return time.monotonic() - self.beat < LAG_BUDGET_S
 
+    async def reload(self) -> tuple[bool, Mapping[str, Any]]:
+        """Read all rule files now; say whether those of `rules` are served, with the full diagnosis of both sets."""
+        rules, candidate = self.built.rules, self.built.candidate
+        if rules is None:
+            raise ConflictError("no rules are configured, so there is nothing to read")
+        report = await rules.reload()
+        said = report.as_json()
+        if candidate is not None:
+            said["candidate"] = (await candidate.reload()).as_json()
+        return report.ok, said
+
+    def reload_soon(self) -> None:
+        """Read all rule files, as SIGHUP asks; the log says what came of it."""
+        self.hangup.set()
+
 
 @asynccontextmanager
 async def running(
@@ -98,11 +131,11 @@ async def running(
     try:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="screen") as threads:
             async with asyncio.TaskGroup() as tasks:
-                service = _assemble(config, loaded, store, tokens, Background(tasks, threads), clock)
-                background = [
-                    tasks.create_task(_flush(service), name="flush"),
-                    tasks.create_task(_sweep(service), name="sweep"),
-                ]
+                built = build(config, loaded, store, Background(tasks, threads), clock)
+                book, secret = _tokens(config, tokens)
+                service = Service(config, built, store, clock, book, secret)
+                await _remember_rules(service, loaded)
+                background = [tasks.create_task(work, name=name) for name, work in _work(service)]
                 runner = await _start_admin(service)
                 try:
                     limits = Limits(max_connections=config.max_connections)
@@ -128,12 +161,13 @@ async def running(
 async def serve(
     config: Config, loaded: Loaded, tokens: TokenBook | None, announce: Callable[[Service], None]
 ) -> None:
-    """Run until SIGTERM or SIGINT; a second signal ends at once."""
+    """Run until SIGTERM or SIGINT; a second signal ends at once. SIGHUP reads the rule files."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, stop, loop, number)
     async with running(config, loaded, tokens) as service:
+        loop.add_signal_handler(signal.SIGHUP, service.reload_soon)
         announce(service)
         await stop.wait()
         log.info("service.stopping")
@@ -146,61 +180,23 @@ def _signalled(stop: asyncio.Event, loop: asyncio.AbstractEventLoop, number: int
     stop.set()
 
 
-def _assemble(
-    config: Config,
-    loaded: Loaded,
-    store: SqliteHoldStore,
-    tokens: TokenBook | None,
-    background: Background,
-    clock: Callable[[], float],
-) -> Service:
-    ids = Ids(secrets.token_hex(3))
-    keeper = Keeper(store, ids)
-    pools: dict[str, Pool] = {}
-
-    def pool(address: str) -> Pool:
-        if address not in pools:
-            pools[address] = Pool(parse_origin(address), timeouts=Timeouts(response_head_s=config.timeout_s))
-        return pools[address]
-
-    journals: dict[str, Journal] = {}
-    histories: dict[str, History] = {}
-    routes = [_route(item, config, loaded, pool, journals, histories, ids, clock) for item in config.routes]
-    plane = DataPlane(routes, pool(config.upstream) if config.upstream else None, keeper, background)
-    book, secret = _tokens(config, tokens)
-    return Service(config, plane, keeper, store, clock, book, secret)
+async def _remember_rules(service: Service, loaded: Loaded) -> None:
+    if service.built.rules is not None:
+        await service.built.rules.start(loaded.rules)
+    if service.built.candidate is not None and loaded.candidate is not None:
+        await service.built.candidate.start(loaded.candidate)
 
 
-def _route(
-    item: RouteConfig,
-    config: Config,
-    loaded: Loaded,
-    pool: Callable[[str], Pool],
-    journals: dict[str, Journal],
-    histories: dict[str, History],
-    ids: Ids,
-    clock: Callable[[], float],
-) -> Route:
-    guard = make_guard(item, loaded)
-    model = item.model
-    journal = journals.setdefault(model, Journal(ModelWindows(model, guard.profile)))
-    # Only what some rule will ask for is remembered.
-    history = histories.setdefault(model, History(guard.bind((), ()).history_keys))
-    return Route(
-        path=item.path,
-        model=model,
-        guard=guard,
-        upstream=pool(item.upstream or config.upstream or ""),
-        failure=item.on_failure,
-        timeout_s=item.timeout_s,
-        max_body=item.max_body,
-        methods=frozenset(method.upper().encode() for method in item.methods),
-        reject_status=item.reject_status,
-        history=history,
-        journal=journal,
-        ids=ids,
-        clock=clock,
-    )
+def _work(service: Service) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+    """Return what runs beside the requests until the stop."""
+    built = service.built
+    work = [("flush", _flush(service)), ("sweep", _sweep(service)), ("hangup", _on_hangup(service))]
+    work += [(f"watch {keeper.name}", keeper.watch()) for keeper in built.rule_keepers]
+    if built.webhooks.hooks:
+        work.append(("webhooks", built.webhooks.run()))
+    if built.recorder is not None:
+        work.append(("record", _record(service)))
+    return work
 
 
 def _tokens(config: Config, tokens: TokenBook | None) -> tuple[TokenBook, str | None]:
@@ -227,12 +223,14 @@ async def _start_admin(service: Service) -> web.AppRunner:
 
 
 def _services(service: Service) -> AdminServices:
+    built = service.built
     collector = PlaneCollector(
         service.plane,
         service.keeper,
         lambda: service.server,
         lambda: service.open_holds,
         lambda: service.lag_s,
+        lambda: rule_metrics(built),
     )
     return AdminServices(
         store=service.store,
@@ -241,86 +239,28 @@ def _services(service: Service) -> AdminServices:
         undo_s=service.config.undo_s,
         live=service.live,
         ready=service.ready,
+        degraded=lambda: degraded_by(built),
         metrics=lambda: render(collector),
-        windows=lambda: _windows(service),
-        rules=lambda: _rules(service),
-        decision=lambda decision_id: _decision(service, decision_id),
-        overview=lambda: _overview(service),
+        windows=lambda: windows_report(service.plane, service.clock()),
+        rules=lambda: rules_report(service.plane, built.breakers),
+        rollout=lambda: _rollout(built),
+        reload=service.reload,
+        rearm=built.breakers.rearm,
+        decision=lambda decision_id: decision_report(service.plane, decision_id),
+        overview=lambda: overview_report(service.plane),
+        alerts=lambda: [Alert(*alert) for alert in alerts_of(built, service.clock())],
         check_override=lambda hold, values: _refusals(service, hold, values),
     )
 
 
-def _windows(service: Service) -> Mapping[str, Any]:
-    models = []
-    for journal in service.plane.journals.values():
-        journal.flush()
-        said = journal.windows.as_json(service.clock())
-        hour = said["windows"]["1h"]
-        fields = [{"field": name, **tally} for name, tally in hour["features"].items()]
-        fields += [{"field": f"output.{name}", **tally} for name, tally in hour["outputs"].items()]
-        models.append(
-            {
-                **said,
-                "rows": hour["rows"],
-                "outcomes": hour["outcomes"],
-                "fields": fields,
-                "dropped": journal.dropped,
-            }
-        )
-    return {"models": models}
-
-
-def _rules(service: Service) -> Sequence[Mapping[str, Any]]:
-    seen: dict[str, list[Mapping[str, Any]]] = {}
-    for route in service.plane.routes:
-        if route.model in seen:
-            continue
-        route.journal.flush()
-        counts = route.journal.windows.totals().verdicts
-        seen[route.model] = [
-            {
-                "rule": rule.id,
-                "model": route.model,
-                "title": rule.title,
-                "kind": rule.kind,
-                "mode": rule.mode.value,
-                "action": rule.action.name.lower(),
-                "severity": rule.severity.name.lower(),
-                "owner": rule.owner,
-                "why": rule.why,
-                "file": rule.place.file,
-                "line": rule.place.line,
-                "verdicts": {verdict.name.lower(): rows for verdict, rows in counts.get(rule.id, {}).items()},
-            }
-            for rule in route.guard.ruleset.rules
-        ]
-    return [rule for rules in seen.values() for rule in rules]
-
-
-def _decision(service: Service, decision_id: str) -> Mapping[str, Any] | None:
-    found = (journal.find(decision_id) for journal in service.plane.journals.values())
-    return next((decision for decision in found if decision is not None), None)
-
-
-def _overview(service: Service) -> Mapping[str, Any]:
-    routes = service.plane.routes
-    unguarded = 0
-    for journal in service.plane.journals.values():
-        journal.flush()
-        unguarded += sum(journal.windows.totals().reasons.values())
+def _rollout(built: Built) -> Mapping[str, Any]:
     return {
-        "ruleset": ", ".join(dict.fromkeys(route.guard.ruleset.fingerprint for route in routes)),
-        "unguarded": unguarded,
-        "routes": [
-            {
-                "path": r.path,
-                "model": r.model,
-                "protocol": r.guard.codec.name,
-                "on_failure": r.failure.value,
-                "upstream": str(r.upstream.origin),
-            }
-            for r in routes
-        ],
+        "reload": None if built.rules is None else built.rules.as_json(),
+        "candidate": None
+        if built.candidate is None
+        else {**built.candidate.as_json(), "models": candidates_report(built.plane)},
+        "breaker": built.breakers.tripped(),
+        "recording": recording_report(built.recorder),
     }
 
 
@@ -343,6 +283,33 @@ async def _flush(service: Service) -> None:
                 journal.flush()
             except Exception as error:
                 log.error("journal.flush_failed", model=model, error=type(error).__name__, exc_info=error)
+        try:
+            service.built.breakers.look()
+        except Exception as error:
+            log.error("breaker.failed", error=type(error).__name__, exc_info=error)
+
+
+async def _on_hangup(service: Service) -> None:
+    """Read the rule files whenever SIGHUP came; what is wrong with them is logged by who reads them."""
+    while True:
+        await service.hangup.wait()
+        service.hangup.clear()
+        try:
+            ok, said = await service.reload()
+            log.info("rules.reload_asked", ok=ok, changed=said["changed"], ruleset=said["ruleset"])
+        except Exception as error:
+            log.error("rules.reload_failed", error=type(error).__name__, exc_info=error)
+
+
+async def _record(service: Service) -> None:
+    """Write what was recorded, in a thread, once a second."""
+    recorder = service.built.recorder
+    while recorder is not None:
+        await asyncio.sleep(RECORD_S)
+        try:
+            await asyncio.to_thread(recorder.flush, service.clock())
+        except Exception as error:
+            log.error("recording.flush_failed", error=type(error).__name__, exc_info=error)
 
 
 async def _sweep(service: Service) -> None:
@@ -370,6 +337,9 @@ async def _drain(service: Service) -> None:
         await service.server.close(service.config.drain_s)
     for journal in service.plane.journals.values():
         journal.flush()
+    await service.built.webhooks.settle(SETTLE_S)
+    if service.built.recorder is not None:
+        await asyncio.to_thread(service.built.recorder.close)
     with suppress(StoreError):
         await sweep(service.store, service.clock(), service.config.undo_s)
 

@@ -1,27 +1,39 @@
 """What is documented is run, and what is public is documented."""
 
 import csv
+import json
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from guardproxy.cli import _COMMANDS
-from guardproxy.config import KEYS, ROUTE_KEYS
+from guardproxy.codecs import CodecOptions, make_codec
+from guardproxy.config.keys import KEYS, NESTED_KEYS, ROUTE_KEYS, WEBHOOK_KEYS
 from guardproxy.decision import Action, Mode, Outcome, Reason, Severity, Verdict
-from guardproxy.rules import load_rulesets
+from guardproxy.guard import Guard
+from guardproxy.guard.screen import screen_request, screen_response
+from guardproxy.message import Message
+from guardproxy.proxy.facts import facts_at
+from guardproxy.recording import Draft, Options, Recorder, is_loud
+from guardproxy.rules import default_ruleset, load_rulesets
 from guardproxy.rules.checks import CHECK_KEYS
+from guardproxy.rules.language.aggregates import AGGREGATES
 from guardproxy.rules.language.functions import FUNCTIONS
 from guardproxy.rules.reader import RULE_KEYS
+from guardproxy.rules.sheets import DOCUMENT_KEYS
 from tests.shared import ROOT
 
 README = (ROOT / "README.md").read_text()
 RULES = (ROOT / "docs" / "rules.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+TOOLS = (ROOT / "docs" / "rule-tools.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -52,8 +64,54 @@ def test_the_readmes_walk_works_as_written(tmp_path: Path) -> None:
         if line.startswith("guardproxy ")
     ]
     ran = [line for line in commands if line.split()[1] in {"learn", "profile", "rules", "config"}]
-    assert len(ran) == 5
+    assert len(ran) == 8
+    record_a_day(tmp_path / "recordings", "churn")
     for line in ran:
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(line, comments=True)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def record_a_day(folder: Path, model: str) -> None:
+    """Record what a guard without rule files made of a day's requests for a model."""
+    guard = Guard(model, make_codec("kserve-v1", CodecOptions()), default_ruleset(model))
+    recorder = Recorder(Options(folder))
+    generator, now = random.Random(5), time.time()
+    for number in range(1_440):
+        at = now - 86_400 + 60 * number
+        sold = round(generator.gammavariate(6, 20), 1)
+        request = Message(json.dumps({"instances": [{"store": "s1", "last_week": sold}]}).encode())
+        answer = -5.0 if number % 100 == 0 else round(sold * 1.1, 1)
+        screening = screen_request(guard, request, facts_at(at))
+        screened = screen_response(guard, screening, Message(json.dumps({"predictions": [answer]}).encode()))
+        decision, predictions = screened
+        recorder.offer(
+            model,
+            at,
+            is_loud(decision),
+            lambda d=decision, p=predictions, s=screening, n=number: Draft(
+                f"dec_{n:08x}", s.facts, d, s.table, p, {}, identity=b"%d" % n
+            ),
+        )
+        recorder.flush(at)
+    recorder.close()
+
+
+def test_the_way_from_an_idea_to_an_enforced_rule_works_as_written(tmp_path: Path) -> None:
+    """Run every command of the page on rule tools, in order, in an empty directory with a day of recorded traffic."""
+    record_a_day(tmp_path / "recordings", "demand")
+    (tmp_path / "row.json").write_text('{"features": {"store": "s1"}, "output": {"prediction": -5}}')
+    commands = [line for block in blocks(TOOLS, "sh") for line in block.splitlines()]
+    assert len(commands) >= 14
+    for line in commands:
+        # The page compares with what was there before the rule was promoted: that differs.
+        expected = 1 if " diff " in line else 0
         done = subprocess.run(
             [sys.executable, "-m", *shlex.split(line)],
             cwd=tmp_path,
@@ -62,7 +120,12 @@ def test_the_readmes_walk_works_as_written(tmp_path: Path) -> None:
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
+        if " new " in line:
+            shutil.copytree(tmp_path / "rules", tmp_path / "before")
+    promoted = (tmp_path / "rules" / "demand.guard.yaml").read_text()
+    assert "mode: enforce" in promoted
+    assert list((tmp_path / "pages").iterdir())
 
 
 def test_the_readmes_make_targets_exist() -> None:
@@ -108,21 +171,19 @@ def test_the_yaml_of_the_rules_page_is_valid(text: str) -> None:
 
 
 def test_every_key_word_and_function_of_rules_is_documented() -> None:
-    words = [*RULE_KEYS, *CHECK_KEYS, *FUNCTIONS]
+    words = [*DOCUMENT_KEYS, *RULE_KEYS, *CHECK_KEYS, *FUNCTIONS, *AGGREGATES]
     words += [m.name.lower() for m in (*Action, *Severity, *Verdict)] + [m.value for m in Mode]
     words += [m.name.lower() for m in Outcome if m is not Outcome.UNGUARDED]
-    assert [
-        word
-        for word in words
-        if f"`{word}`" not in RULES and f"`{word}(" not in RULES and f"`{word}:" not in RULES
-    ] == []
+    assert [word for word in words if not any(f"`{word}{end}" in RULES for end in "`(: ")] == []
 
 
 def test_every_key_reason_and_metric_is_documented() -> None:
-    source = (ROOT / "guardproxy" / "proxy" / "metrics.py").read_text()
-    metrics = re.findall(r'_(counter|gauge|histogram)\(\s*"([a-z_]+)"', source)
+    files = ("metrics.py", "rule_metrics.py")
+    source = "".join((ROOT / "guardproxy" / "proxy" / file).read_text() for file in files)
+    metrics = re.findall(r'\b_?(counter|gauge|histogram)\(\s*"([a-z_]+)"', source)
     assert len(metrics) > 15
-    words = [*KEYS, *ROUTE_KEYS, *(reason.value for reason in Reason)]
+    words = [*KEYS, *ROUTE_KEYS, *WEBHOOK_KEYS, *(key for keys in NESTED_KEYS.values() for key in keys)]
+    words += [*(reason.value for reason in Reason)]
     words += [f"guardproxy_{name}{'_total' if kind == 'counter' else ''}" for kind, name in metrics]
     assert [word for word in words if f"`{word}`" not in OPERATIONS] == []
 

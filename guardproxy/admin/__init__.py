@@ -6,13 +6,14 @@ arrives through `AdminServices`.
 
 from guardproxy.admin.access import ENDPOINTS, Endpoint, Principal
 from guardproxy.admin.app import make_app
-from guardproxy.admin.services import AdminServices
+from guardproxy.admin.services import AdminServices, Alert
 from guardproxy.admin.tokens import NO_AUTH, Role, Token, TokenBook, new_token, read_tokens
 
 __all__ = [
     "ENDPOINTS",
     "NO_AUTH",
     "AdminServices",
+    "Alert",
     "Endpoint",
     "Principal",
     "Role",

@@ -47,6 +47,8 @@ class Api:
             "undo": self._undo,
             "get_decision": self._get_decision,
             "list_rules": self._list_rules,
+            "reload_rules": self._reload_rules,
+            "rearm_rule": self._rearm_rule,
             "list_windows": self._list_windows,
         }
 
@@ -56,7 +58,9 @@ class Api:
 
     async def _readyz(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         ready, reasons = self._services.ready()
-        return json_response({"ready": ready, "reasons": reasons}, status=200 if ready else 503)
+        # What is degraded still serves: an orchestrator that took it out would make matters worse.
+        body = {"ready": ready, "reasons": reasons, "degraded": list(self._services.degraded())}
+        return json_response(body, status=200 if ready else 503)
 
     async def _metrics(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return web.Response(body=self._services.metrics(), headers={"Content-Type": _METRICS_TYPE})
@@ -112,10 +116,30 @@ class Api:
         return json_response(decision)
 
     async def _list_rules(self, _request: web.Request, _principal: Principal | None) -> web.Response:
-        return json_response({"rules": list(self._services.rules())})
+        return json_response({"rules": list(self._services.rules()), **self._services.rollout()})
+
+    async def _reload_rules(self, _request: web.Request, _principal: Principal | None) -> web.Response:
+        ok, said = await self._services.reload()
+        if not ok:
+            raise ProblemError(422, "the rule files are refused; the rules from before are served on", **said)
+        return json_response(said)
+
+    async def _rearm_rule(self, request: web.Request, principal: Principal | None) -> web.Response:
+        model, rule = request.match_info["model"], request.match_info["rule"]
+        rearm(self._services, model, rule, _person(principal))
+        return json_response({"model": model, "rule": rule, "demoted": False})
 
     async def _list_windows(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return json_response(self._services.windows())
+
+
+def rearm(services: AdminServices, model: str, rule: str, person: Principal) -> None:
+    """Let a demoted rule act again. Raises ProblemError 404 for a rule without a limit, 409 for one that is not demoted."""
+    done = services.rearm(model, rule, person.name)
+    if done is None:
+        raise ProblemError(404, "no such rule of this model has a limit")
+    if not done:
+        raise ProblemError(409, "this rule is not demoted")
 
 
 def filter_of(request: web.Request) -> HoldFilter:

@@ -4,6 +4,7 @@ Decides what programs can rely on. An endpoint of the JSON API that has no entry
 description cannot fall behind unnoticed.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from guardproxy.admin.views import REASONS
 from guardproxy.holds import State
 from guardproxy.stores import MAX_LIMIT, Order
 
-_ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 _TEXT: Final = {"type": "string"}
 _IF_MATCH: Final = {"name": "If-Match", "in": "header", "schema": _TEXT, "description": "The hold's ETag."}
 _LISTING: Final = [
@@ -54,7 +55,11 @@ def _object(*required: str) -> dict[str, Any]:
 
 _OPERATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "livez": {"summary": "Whether the process lives", "ok": _object("live"), "errors": (503,)},
-    "readyz": {"summary": "Whether it takes traffic", "ok": _object("ready", "reasons"), "errors": (503,)},
+    "readyz": {
+        "summary": "Whether it takes traffic",
+        "ok": _object("ready", "reasons", "degraded"),
+        "errors": (503,),
+    },
     "metrics": {"summary": "Metrics as Prometheus text", "type": "text/plain"},
     "openapi": {"summary": "This description", "ok": _object("openapi", "paths")},
     "list_holds": {
@@ -83,7 +88,20 @@ _OPERATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "errors": (400, 404, 409, 412),
     },
     "get_decision": {"summary": "One decision of the guard", "ok": {"type": "object"}, "errors": (404,)},
-    "list_rules": {"summary": "The rules in force with their counts", "ok": _object("rules")},
+    "list_rules": {
+        "summary": "The rules in force with their counts; the last reload, the candidate, and what the breaker demoted",
+        "ok": _object("rules"),
+    },
+    "reload_rules": {
+        "summary": "Read the rule files now; 422 carries the full diagnosis, and the rules from before are served on",
+        "ok": _object("ok", "changed", "ruleset", "problems", "text", "seconds"),
+        "errors": (409, 422),
+    },
+    "rearm_rule": {
+        "summary": "Let a rule that the breaker demoted act again",
+        "ok": _object("model", "rule", "demoted"),
+        "errors": (404, 409),
+    },
     "list_windows": {"summary": "Live counters", "ok": {"type": "object"}},
 }
 _ERRORS: Final[Mapping[int, str]] = {
@@ -94,7 +112,7 @@ _ERRORS: Final[Mapping[int, str]] = {
     409: "The state forbids it.",
     412: "The hold has changed since that revision.",
     415: "The body is not JSON.",
-    422: "The values cannot stand, or a word is not known.",
+    422: "The values cannot stand, a word is not known, or the rule files are refused.",
     428: "If-Match is missing.",
     429: "Too many wrong tokens.",
     503: "Not now.",
@@ -120,7 +138,11 @@ def document() -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     facts = _OPERATIONS[endpoint.name]
-    parameters = [*([_ID] if "{id}" in endpoint.path else []), *facts.get("parameters", ())]
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        for name in _PATH_NAME.findall(endpoint.path)
+    ]
+    parameters = [*named, *facts.get("parameters", ())]
     content = {facts.get("type", "application/json"): {"schema": facts.get("ok", _TEXT)}}
     errors = facts.get("errors", ()) + ((401, 403, 429, 503) if endpoint.role else ())
     operation: dict[str, Any] = {

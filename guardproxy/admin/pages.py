@@ -14,7 +14,7 @@ from aiohttp import web
 
 from guardproxy.admin import text
 from guardproxy.admin.access import Gate, Principal, cookie_name
-from guardproxy.admin.api import Handler, filter_of
+from guardproxy.admin.api import Handler, filter_of, rearm
 from guardproxy.admin.deciding import Wish, cells_from_form, decide, undo
 from guardproxy.admin.problems import ProblemError
 from guardproxy.admin.rendering import TYPES, environment, rule_view, static_files, window_view
@@ -42,6 +42,7 @@ _VIEWS: Final[Mapping[str, tuple[tuple[State, ...], Order]]] = {
 }
 _PAGE_SIZE: Final = 50
 _FEATURES_SHOWN: Final = 12
+MAX_ALERTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class Pages:
             "form_decide": self._decide,
             "form_undo": self._undo,
             "page_rules": self._rules,
+            "form_reload": self._reload,
+            "form_rearm": self._rearm,
             "page_windows": self._windows,
             "page_login": self._login,
             "form_login": self._log_in,
@@ -242,7 +245,18 @@ class Pages:
             principal,
             strip=await self._strip(),
             rules=[rule_view(rule) for rule in self._services.rules()],
+            rollout=self._services.rollout(),
+            may_operate=_person(principal).may(Role.OPERATOR),
         )
+
+    async def _reload(self, _request: web.Request, _principal: Principal | None) -> web.StreamResponse:
+        await self._services.reload()
+        # What came of it stands on top of the page, as it does for everybody else.
+        raise web.HTTPSeeOther("/rules")
+
+    async def _rearm(self, request: web.Request, principal: Principal | None) -> web.StreamResponse:
+        rearm(self._services, request.match_info["model"], request.match_info["rule"], _person(principal))
+        raise web.HTTPSeeOther("/rules")
 
     async def _windows(self, _request: web.Request, principal: Principal | None) -> web.StreamResponse:
         windows = self._services.windows()
@@ -315,6 +329,7 @@ class Pages:
             "ruleset": str(overview.get("ruleset") or ""),
             "ready": ready,
             "reasons": reasons,
+            "alerts": list(self._services.alerts())[:MAX_ALERTS],
         }
 
     def _render(

@@ -3,11 +3,12 @@
 Decides the seams. Who stands behind them is left to whoever starts the process.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from guardproxy.admin.tokens import TokenBook
+from guardproxy.errors import ConflictError
 from guardproxy.holds import Hold
 from guardproxy.stores import HoldStore
 from guardproxy.table import Cell
@@ -17,9 +18,25 @@ def _ignore(_hold: Hold) -> None:
     return None
 
 
+class Alert(NamedTuple):
+    """What a person should know at once: a sentence, and text to unfold. `level` is `bad` or `warn`."""
+
+    level: str
+    title: str
+    detail: str = ""
+
+
+async def _no_reload() -> tuple[bool, Mapping[str, Any]]:
+    raise ConflictError("no rules are configured, so there is nothing to read")
+
+
+def _no_rule(_model: str, _rule: str, _by: str) -> bool | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminServices:
-    """Everything the admin plane asks of others. All callables return at once and must not raise.
+    """Everything the admin plane asks of others. All callables but `reload` return at once and must not raise.
 
     `clock` gives Unix seconds. `ready` gives (ready, reasons why not). `metrics` gives Prometheus text. `windows`,
     `rules` and `overview` give plain JSON values (str, int, float, bool, None, lists, mappings):
@@ -32,6 +49,11 @@ class AdminServices:
 
     `decision` gives the record of one decision by its id, or None. `check_override` names the enforced rules that
     values violate on a hold's row. `changed` is told of every hold after a person changed it.
+
+    `degraded` says in sentences what a person should look at although traffic is served, `alerts` the same for the
+    console. `rollout` gives how the rules stand: `reload`, `candidate`, `breaker` and `recording`, each None where it
+    does not apply. `reload` reads the rule files and gives (served, diagnosis). `rearm(model, rule, by)` lets a rule
+    that the breaker demoted act again: False when it is not demoted, None when no such rule has a limit.
     """
 
     store: HoldStore
@@ -47,3 +69,8 @@ class AdminServices:
     overview: Callable[[], Mapping[str, Any]]
     check_override: Callable[[Hold, Mapping[str, Cell]], tuple[str, ...]]
     changed: Callable[[Hold], None] = _ignore
+    degraded: Callable[[], Sequence[str]] = tuple
+    rollout: Callable[[], Mapping[str, Any]] = dict
+    reload: Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]] = _no_reload
+    rearm: Callable[[str, str, str], bool | None] = _no_rule
+    alerts: Callable[[], Sequence[Alert]] = tuple

@@ -4,13 +4,13 @@ Decides names of commands and exit codes (0 ok, 1 a check or test failed, 2 usag
 command's module is imported only when it runs, so that `guardproxy rules check` does not pay for pyarrow.
 """
 
-import importlib
 import sys
 from typing import Final
 
 import click
 
 from guardproxy import __version__
+from guardproxy.cli.lazy import LazyGroup
 
 INTERNAL: Final = 3
 
@@ -21,33 +21,17 @@ _COMMANDS: Final = {
     "holds": ("guardproxy.cli.holds", "holds", "List held predictions and decide about them."),
     "learn": ("guardproxy.cli.learn", "learn", "Learn a profile from reference data."),
     "profile": ("guardproxy.cli.profile", "profile", "Look at a learned profile."),
-    "rules": ("guardproxy.cli.rules", "rules", "Check and test rule files."),
+    "rules": ("guardproxy.cli.rules", "rules", "Write, check, test, explain and replay rule files."),
     "serve": ("guardproxy.cli.serve", "serve", "Run the proxy beside a model server."),
     "token": ("guardproxy.cli.token", "token", "Make tokens for the admin plane."),
 }
 
 
-class _Lazy(click.Group):
-    """A group whose commands are imported when they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name, _ = _COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module}.{name} is no command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
-
-
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="guardproxy")
 def cli() -> None:
     """A sidecar that checks what goes into a model server and what comes out, row by row."""

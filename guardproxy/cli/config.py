@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from guardproxy.admin import TokenBook, read_tokens
-from guardproxy.cli.output import FORMAT, count, print_problems
+from guardproxy.cli.output import REPORT_FORMAT, count, print_problems
 from guardproxy.config import Config, parse_config, schema
 from guardproxy.proxy.load import Loaded, load, read_text
 from guardproxy.source import Problem
@@ -22,7 +22,7 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path), default=Path("guardproxy.yaml"))
-@FORMAT
+@REPORT_FORMAT
 def check(file: Path, format_: str) -> None:
     """Check FILE and all it names; exit 2 when the proxy would not start.
 
@@ -30,8 +30,9 @@ def check(file: Path, format_: str) -> None:
     """
     config, loaded = load_all(file, {})
     load_tokens(config, loaded)
-    print_problems(loaded.problems, loaded.texts, format_)
-    if loaded.errors:
+    candidate = [] if loaded.candidate is None else loaded.candidate.problems
+    print_problems([*loaded.problems, *candidate], loaded.texts, format_)
+    if loaded.errors or any(problem.severity == "error" for problem in candidate):
         sys.exit(2)
     if format_ == "text":
         rules = sum(not rule.built_in for ruleset in loaded.rulesets.values() for rule in ruleset.rules)

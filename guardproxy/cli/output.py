@@ -1,11 +1,16 @@
 """How commands print problems and text that is not theirs. Decides the form; exit codes are left to the commands."""
 
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import click
 
-from guardproxy.source import Problem, render
+from guardproxy.cli.formats import case_of, github, junit, sarif
+from guardproxy.rules.codes import CODES
+from guardproxy.source import Paint, Problem, plain, render_all
 
 FORMAT = click.option(
     "--format",
@@ -15,18 +20,88 @@ FORMAT = click.option(
     show_default=True,
     help="Output form.",
 )
+REPORT_FORMAT = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "github", "junit", "sarif"]),
+    default="text",
+    show_default=True,
+    help="Output form; the last three are for build servers.",
+)
+
+MAX_DRAWN: Final = 200
+"""Problems that are drawn in one run."""
+
+_COLOURS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "error": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow", "bold": True},
+    "note": {"fg": "cyan", "bold": True},
+    "gutter": {"fg": "blue"},
+    "strong": {"bold": True},
+    "help": {"bold": True},
+}
 
 
 def print_problems(problems: Sequence[Problem], texts: Mapping[str, str], format_: str = "text") -> None:
-    """Print problems: drawn with their lines on standard error, or as the contract's JSON on standard output."""
+    """Print problems: drawn with their lines on standard error, or as a report on standard output.
+
+    `json` is the contract's form; `github`, `junit` and `sarif` are what build servers read. `texts` are the files'
+    contents by name, also of those without a problem.
+    """
+    if format_ == "text":
+        _draw(problems, texts)
+    elif format_ == "json":
+        _echo(json.dumps({"problems": [problem.as_json() for problem in problems]}, indent=2))
+    elif format_ == "github":
+        _echo("\n".join(github.problem_lines(problems)))
+    elif format_ == "junit":
+        _echo(junit.problem_document(problems, texts))
+    else:
+        _echo(json.dumps(sarif.problem_log(problems, CODES), indent=2))
+
+
+def print_tests(cases: Sequence[Mapping[str, Any]], format_: str) -> None:
+    """Print tests, given in the contract's JSON form, as a report on standard output. Their text form is the command's."""
     if format_ == "json":
-        click.echo(json.dumps({"problems": [problem.as_json() for problem in problems]}, indent=2))
+        _echo(json.dumps({"cases": list(cases)}, indent=2))
         return
-    for problem in problems:
-        click.echo(render(problem, texts.get(problem.file, "")) + "\n", err=True)
-    errors = sum(problem.severity == "error" for problem in problems)
+    known = [case_of(case) for case in cases]
+    if format_ == "github":
+        _echo("\n".join(github.test_lines(known)))
+    elif format_ == "junit":
+        _echo(junit.test_document(known))
+    else:
+        _echo(json.dumps(sarif.test_log(known), indent=2))
+
+
+def painter() -> Paint:
+    """Return how standard error is coloured: not at all unless a person reads it, who has not asked for none (NO_COLOR)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+        return plain
+    return lambda text, role: click.style(text, **_COLOURS.get(role, {}))
+
+
+def _draw(problems: Sequence[Problem], texts: Mapping[str, str]) -> None:
+    # Beyond what anybody reads, what stops the command comes first.
+    first = (
+        problems if len(problems) <= MAX_DRAWN else sorted(problems, key=lambda one: one.severity != "error")
+    )
+    for drawing in render_all(first[:MAX_DRAWN], texts, painter()):
+        click.echo(drawing + "\n", err=True)
+    if len(problems) > MAX_DRAWN:
+        click.echo(
+            f"{len(problems) - MAX_DRAWN:,} more are not drawn; --format json lists them all.", err=True
+        )
+    errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
-        click.echo(f"{errors} error{'s' if errors > 1 else ''} found.", err=True)
+        warnings = sum(problem.severity == "warning" for problem in problems)
+        found = count(len(errors), "error") + (f" and {count(warnings, 'warning')}" if warnings else "")
+        click.echo(f"{found} found. `guardproxy explain {errors[0].code}` says more.", err=True)
+
+
+def _echo(text: str) -> None:
+    if text:
+        click.echo(text)
 
 
 def printable(text: str, limit: int = 200) -> str:

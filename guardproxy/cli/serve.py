@@ -3,18 +3,27 @@
 import asyncio
 import gc
 import json
+import signal
 import sys
+import time
 from pathlib import Path
+from typing import Final
 
 import click
 import uvloop
 
 from guardproxy.cli.config import load_all, load_tokens
 from guardproxy.cli.output import count, print_problems
+from guardproxy.config import Config
 from guardproxy.errors import StoreError
+from guardproxy.proxy.load import Loaded, RuleSets, last_good_rules, note_missing_rules
 from guardproxy.service import Service
 from guardproxy.service import serve as run
+from guardproxy.source import Problem
 from guardproxy.telemetry import configure_logging
+from guardproxy.units import format_duration
+
+SWITCH_S: Final = 0.0005
 
 
 @click.command()
@@ -38,10 +47,23 @@ from guardproxy.telemetry import configure_logging
     show_default=True,
     help="With --model.",
 )
+@click.option(
+    "--strict", is_flag=True, help="Refuse to start on the last good rules when the rule files are invalid."
+)
 def serve(
-    file: Path | None, model: str | None, profile: str | None, on_failure: str, **flags: str | None
+    file: Path | None,
+    model: str | None,
+    profile: str | None,
+    on_failure: str,
+    strict: bool,
+    **flags: str | None,
 ) -> None:
-    """Run the proxy. The server does not start when a rule file, a profile or the configuration is invalid."""
+    """Run the proxy. The server does not start when a rule file, a profile or the configuration is invalid.
+
+    Where rules that were good before are kept, it starts on those and says so; --strict refuses that as well.
+    """
+    # It would end the process: who sends it before everything is up asks for what a start does anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     given = {
         ("admin.listen" if key == "admin" else key): value
         for key, value in flags.items()
@@ -57,11 +79,12 @@ def serve(
     if not loaded.errors and config.upstream is None and not config.routes:
         raise click.UsageError("say what to stand in front of: --upstream URL, or a guardproxy.yaml")
     tokens = load_tokens(config, loaded)
-    print_problems(loaded.problems, loaded.texts)
-    if loaded.errors:
+    note_missing_rules(config, loaded)
+    print_problems([*loaded.problems, *_of_candidate(loaded)], loaded.texts)
+    if loaded.errors and (strict or not _fall_back(config, loaded)):
         sys.exit(2)
     configure_logging(config.log)
-    _settle_memory()
+    _settle_process()
     try:
         uvloop.run(run(config, loaded, tokens, _announce))
     except* StoreError as errors:
@@ -78,7 +101,26 @@ def _one_route(model: str, profile: str | None, on_failure: str) -> str:
     return json.dumps([route if profile is None else {**route, "profile": profile}], ensure_ascii=False)
 
 
-def _settle_memory() -> None:
+def _of_candidate(loaded: Loaded) -> list[Problem]:
+    return [] if loaded.candidate is None else loaded.candidate.problems
+
+
+def _fall_back(config: Config, loaded: Loaded) -> bool:
+    """Put the last good rules in the place of files that are invalid; False where nothing else may be served."""
+    if config.rules is None or len(loaded.errors) > len(loaded.rules.errors):
+        return False
+    found = last_good_rules(config, loaded)
+    if isinstance(found, str):
+        click.echo(f"guardproxy: {found}", err=True)
+    if not isinstance(found, RuleSets) or found.at is None:
+        return False
+    loaded.rules, loaded.rulesets = found, found.rulesets
+    age = format_duration(max(1.0, float(int(time.time() - found.at))))
+    click.echo(f"guardproxy: THE RULE FILES ARE INVALID. Serving the last good rules, {age} old.", err=True)
+    return True
+
+
+def _settle_process() -> None:
     """Take all that was loaded out of the collector's sight, and let it run rarely.
 
     Compiled rules and modules live as long as the process; walking them again and again cost a tenth of a request.
@@ -86,6 +128,8 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+    # Rules are compiled in a thread: the event loop must not wait long for its turn meanwhile.
+    sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(50_000, 20, 50)
 
 
@@ -100,6 +144,10 @@ def _announce(service: Service) -> None:
         )
     if service.plane.default is not None:
         click.echo(f"  passes everything else to {service.plane.default.origin}", err=True)
+    if service.config.rules_candidate is not None:
+        click.echo(f"  compares with the candidate in {service.config.rules_candidate}", err=True)
+    if service.config.record_dir is not None:
+        click.echo(f"  records traffic to {service.config.record_dir}", err=True)
     click.echo(f"console: {service.console_url}", err=True)
 
 

@@ -5,21 +5,36 @@ the command.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from guardproxy.codecs import CodecOptions, make_codec
-from guardproxy.decision import Decision, Outcome, RequestFacts, Verdict
+from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
+from guardproxy.guard.given import given_profile
 from guardproxy.guard.guard import Guard
 from guardproxy.guard.screen import codes_of, judge_request, judge_response
 from guardproxy.profile.model import Profile
-from guardproxy.rules import Case, Expected, Ruleset, View
+from guardproxy.rules import BoundRules, Case, Expected, Ruleset, View
 from guardproxy.table import Cell, Codes, Table, table_from_records
 
 TOLERANCE: Final = 1e-9
 _FACTS: Final[Mapping[str, Cell]] = {"hour": 12, "weekday": 2, "date": "2026-01-07"}
 """A case that says nothing of its request happened on a Wednesday at noon."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """How one row of a case went. `excepted` names, by rule, the exception that made its verdict `skipped`.
+
+    `uncovered` names the exceptions whose condition did not hold on the row, as (rule, exception).
+    """
+
+    verdicts: Mapping[str, Verdict]
+    outcome: Outcome
+    value: Mapping[str, Cell] | None
+    excepted: Mapping[str, str]
+    uncovered: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,19 @@ class CaseResult:
     value: Mapping[str, Cell] | None
     differences: tuple[str, ...]
     violated: frozenset[str]
+    rows: tuple[RowResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A case after judging: what was found, and all that explains it."""
+
+    bound: BoundRules
+    view: View
+    decision: Decision | None
+    codes: Codes
+    rules: tuple[str, ...]
+    predictions: Table | None
 
 
 def run_cases(ruleset: Ruleset, profile: Profile | None = None) -> list[CaseResult]:
@@ -44,11 +72,33 @@ def run_cases(ruleset: Ruleset, profile: Profile | None = None) -> list[CaseResu
 
 
 def run_case(ruleset: Ruleset, case: Case, profile: Profile | None = None) -> CaseResult:
-    """Judge a case's rows as the proxy would and compare with what it expects."""
-    rows = case.given.rows
-    guard = Guard(
-        ruleset.model, make_codec("kserve-v1", CodecOptions()), ruleset, profile, (), case.given.stats
+    """Judge a case's rows as the proxy would and compare with what it expects. Canaries act, as if all were drawn."""
+    run = _run(ruleset, case, profile)
+    rows = [_row(run, row) for row in range(len(case.expect))]
+    differences = [
+        f"row {number}: {text}" if len(rows) > 1 else text
+        for number, (expected, row) in enumerate(zip(case.expect, rows, strict=True))
+        for text in _differences(expected, row, run, number)
+    ]
+    strongest = max(rows, key=lambda row: row.outcome)
+    violated = (rule for row in rows for rule, verdict in row.verdicts.items() if verdict is Verdict.VIOLATED)
+    return CaseResult(
+        case,
+        not differences,
+        strongest.verdicts,
+        strongest.outcome,
+        strongest.value,
+        tuple(differences),
+        frozenset(violated),
+        tuple(rows),
     )
+
+
+def _run(ruleset: Ruleset, case: Case, profile: Profile | None) -> _Run:
+    rows = case.given.rows
+    stats = case.given.stats
+    profile = given_profile(ruleset.model, profile, stats)
+    guard = Guard(ruleset.model, make_codec("kserve-v1", CodecOptions()), ruleset, profile, (), stats)
     features = table_from_records([row.features for row in rows])
     outputs = [row.output for row in rows if row.output is not None]
     whole = outputs if len(outputs) == len(rows) else []
@@ -57,81 +107,75 @@ def run_case(ruleset: Ruleset, case: Case, profile: Profile | None = None) -> Ca
     def previous(_by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
         return rows[row].previous
 
-    facts = _facts(case.given.request)
-    verdicts, refusal = judge_request(guard, View(features, None, facts, previous))
-    codes = codes_of(verdicts)
-    decision, rule_ids = refusal, guard.bind(features.fields, ()).rule_ids
+    view = View(features, None, _facts(case.given.request), previous, recent=case.given.recent)
+    verdicts, refusal = judge_request(guard, view)
+    bound = guard.bind(features.fields, ())
     if refusal is None and predictions is not None:
-        decision = judge_response(guard, View(features, predictions, facts, previous), verdicts)
-        codes, rule_ids = decision.verdicts, decision.rules
-    return _compare(case, decision, codes, rule_ids, predictions if refusal is None else None)
+        bound = guard.bind(features.fields, predictions.fields)
+        view = view._replace(output=predictions)
+        decision = judge_response(guard, view, verdicts)
+        return _Run(bound, bound.seeing(view), decision, decision.verdicts, decision.rules, predictions)
+    judged = tuple(rule.id for rule in bound.rules_of(Phase.REQUEST))
+    return _Run(bound, bound.seeing(view), refusal, codes_of(verdicts), judged, None)
 
 
-def _compare(
-    case: Case, decision: Decision | None, codes: Codes, rule_ids: Sequence[str], predictions: Table | None
-) -> CaseResult:
-    seen = [
-        {rule: Verdict(code) for rule, code in zip(rule_ids, codes[:, row].tolist(), strict=False)}
-        for row in range(len(case.expect))
-    ]
-    outcomes = [_outcome(decision, row) for row in range(len(case.expect))]
-    served = [_served(decision, predictions, row) for row in range(len(case.expect))]
-    differences = [
-        f"row {row}: {text}" if len(case.expect) > 1 else text
-        for row, expected in enumerate(case.expect)
-        for text in _differences(expected, seen[row], outcomes[row], served[row], decision, row)
-    ]
-    strongest = max(range(len(outcomes)), key=lambda row: outcomes[row])
-    violated = frozenset(rule for row in seen for rule, verdict in row.items() if verdict is Verdict.VIOLATED)
-    return CaseResult(
-        case,
-        not differences,
-        seen[strongest],
-        outcomes[strongest],
-        served[strongest],
-        tuple(differences),
-        violated,
-    )
+def _row(run: _Run, row: int) -> RowResult:
+    verdicts = {rule: Verdict(code) for rule, code in zip(run.rules, run.codes[:, row].tolist(), strict=True)}
+    excepted: dict[str, str] = {}
+    uncovered: set[tuple[str, str]] = set()
+    for rule_id, verdict in verdicts.items():
+        rule = run.bound.planned[rule_id].rule
+        for unless in rule.unless:
+            if not run.bound.covers(rule, unless, row, run.view):
+                uncovered.add((rule_id, unless.id))
+        found = run.bound.excepted(rule, row, run.view) if verdict is Verdict.SKIPPED else None
+        if found is not None:
+            excepted[rule_id] = found.id
+    served = _served(run.decision, run.predictions, row)
+    return RowResult(verdicts, _outcome(run.decision, row), served, excepted, frozenset(uncovered))
 
 
-def _differences(
-    expected: Expected,
-    verdicts: Mapping[str, Verdict],
-    outcome: Outcome,
-    value: Mapping[str, Cell] | None,
-    decision: Decision | None,
-    row: int,
-) -> list[str]:
+def _differences(expected: Expected, row: RowResult, run: _Run, number: int) -> list[str]:
     found = []
     for rule, wanted in expected.verdicts.items():
-        got = verdicts.get(rule)
+        got = row.verdicts.get(rule)
         if got is not wanted:
             said = "was not judged" if got is None else f"got {got.name.lower()}"
-            found.append(f"{rule}: expected {wanted.name.lower()}, {said}{_evidence(decision, rule, row)}")
-    if expected.outcome is not None and outcome is not expected.outcome:
+            found.append(f"{rule}: expected {wanted.name.lower()}, {said}{_evidence(rule, row, run, number)}")
+    if expected.outcome is not None and row.outcome is not expected.outcome:
         found.append(
-            f"outcome: expected {expected.outcome.name.lower()}, got {outcome.name.lower()}{_strongest(decision, row)}"
+            f"outcome: expected {expected.outcome.name.lower()}, got {row.outcome.name.lower()}"
+            f"{_strongest(run.decision, number)}"
         )
     for name, cell in (expected.value or {}).items():
-        got_cell = None if value is None else value.get(name)
+        got_cell = None if row.value is None else row.value.get(name)
         if not _equal(cell, got_cell):
             found.append(
-                f"value of {name}: expected {cell}, got {'no answer' if value is None else got_cell}"
+                f"value of {name}: expected {cell}, got {'no answer' if row.value is None else got_cell}"
             )
     return found
 
 
-def _evidence(decision: Decision | None, rule: str, row: int) -> str:
-    if decision is None:
+def _evidence(rule: str, row: RowResult, run: _Run, number: int) -> str:
+    """Say in brackets what led to a verdict: the exception that applied, else what was compared with what."""
+    verdict = row.verdicts.get(rule)
+    if verdict is None:
         return ""
-    finding = next((f for f in decision.findings if f.rule == rule and f.row == row), None)
-    return "" if finding is None else f" ({finding.message})"
+    if rule in row.excepted:
+        return f" (exception '{row.excepted[rule]}' matched)"
+    decision = run.decision
+    found = (
+        next((f for f in decision.findings if f.rule == rule and f.row == number), None) if decision else None
+    )
+    finding = found or run.bound.finding(run.bound.planned[rule].rule, number, verdict, run.view)
+    compared = run.bound.compared(run.bound.planned[rule].rule, number, run.view)
+    return f" ({finding.message}{f': {compared}' if compared else ''})"
 
 
 def _strongest(decision: Decision | None, row: int) -> str:
     if decision is None:
         return ""
-    acting = [f for f in decision.findings if f.row == row and f.acts]
+    acting = [f for f in decision.findings if f.row == row and f.acts and f.action is not Action.SCORE]
     acting.sort(key=lambda f: (-f.action, -f.severity, f.rule))
     return f" (strongest violated rule: {acting[0].rule})" if acting else " (no enforced rule was violated)"
 

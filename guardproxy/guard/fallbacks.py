@@ -11,6 +11,7 @@ from typing import Final
 from guardproxy.decision import Candidate, RequestFacts
 from guardproxy.guard.guard import Guard, Past
 from guardproxy.rules import BoundRules, Rule, View
+from guardproxy.rules.sentences import as_number
 from guardproxy.table import Cell, table_from_records
 
 MAX_CANDIDATES: Final = 8
@@ -37,13 +38,25 @@ def substitute(bound: BoundRules, acting: list[Rule], row: int, view: View) -> S
 
 
 def clamp(bound: BoundRules, clamping: list[Rule], row: int, view: View) -> Mapping[str, Cell] | None:
-    """Move a row's predictions to the nearest values its clamping rules allow; None when another rule still objects."""
+    """Move a row's predictions to the nearest values its clamping rules allow; None when another rule still objects.
+
+    Where several rules move the same prediction, the one that moves it farthest satisfies them all, if any does.
+    """
     values: dict[str, Cell] = {}
+    moved: dict[str, float] = {}
     for rule in clamping:
-        values.update(bound.clamped(rule, row, view) or {})
+        for name, cell in (bound.clamped(rule, row, view) or {}).items():
+            distance = _distance(cell, None if view.output is None else view.output.cell(name, row))
+            if distance >= moved.get(name, 0.0):
+                values[name], moved[name] = cell, distance
     if not values or bound.refusals(view, row, values):
         return None
     return values
+
+
+def _distance(cell: Cell, other: Cell) -> float:
+    one, two = as_number(cell), as_number(other)
+    return 0.0 if one is None or two is None else abs(one - two)
 
 
 def _same(one: Candidate, other: Candidate) -> bool:
@@ -60,5 +73,6 @@ def override_refusals(
     def previous(by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
         return past.previous(by, tuple(table.cell(name, row) for name in by)) if by else None
 
-    view = View(table, table_from_records([values]), facts, previous)
-    return bound.refusals(view, 0, values)
+    view = bound.seeing(View(table, table_from_records([values]), facts, previous))
+    # A canary is a trial on some requests; what a person decided about one is not among them.
+    return bound.refusals(view._replace(drawn=frozenset()), 0, values)

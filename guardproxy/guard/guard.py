@@ -54,6 +54,11 @@ class Guard:
         default_factory=lambda: [None, None]
     )
 
+    @property
+    def shapes(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """The field names, features and outputs, for which rules were compiled."""
+        return tuple(self._bound)
+
     def bind(self, features: tuple[str, ...], outputs: tuple[str, ...]) -> BoundRules:
         """Return the rules compiled for these field names."""
         last = self._last[bool(outputs)]

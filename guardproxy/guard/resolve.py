@@ -4,8 +4,10 @@ Decides which action wins a row (the strongest of the enforced ones; ties by sev
 row's place, and what must be held. Choosing among candidates is left to `fallbacks`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final
+from heapq import nsmallest
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,35 +17,52 @@ from guardproxy.decision import (
     Finding,
     HeldRow,
     Meanwhile,
-    Mode,
     Outcome,
     Replacement,
+    Scope,
     Verdict,
 )
 from guardproxy.guard.fallbacks import Substitute, clamp, substitute
 from guardproxy.guard.guard import Guard
+from guardproxy.guard.score import points_of, with_scores
 from guardproxy.rules import BoundRules, Rule, View
+from guardproxy.rules.excepts import LOUD
+from guardproxy.rules.rollout import as_demoted
 from guardproxy.table import Codes, Mask
 
 MAX_FINDINGS: Final = 200
 """Findings with evidence that one decision carries; a shifted column in a large batch would make thousands alike."""
 
+MAX_ROW_FINDINGS: Final = 20
+"""Findings that a held row carries to its reviewer; a hundred rules on a thousand held rows would take seconds to explain."""
+
 MAX_HELD_ROWS: Final = 1_000
 """Rows of one exchange that can be held. Nobody reviews more, and none of them is stored then."""
-
-_LOUD: Final = np.array(
-    [v in (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.ERROR) for v in Verdict], dtype=np.bool_
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """The verdicts (rules, rows) of `rules` over a view."""
+    """The verdicts (rules, rows) of `rules` over a view; `rules` have the actions that they have in this exchange.
+
+    `acts` tells by rule and row whether a rule acts, `loud` whether its verdict is worth a finding: all but ok and
+    skipped, and not where a rule only waits for rolling functions.
+    """
 
     bound: BoundRules
     rules: tuple[Rule, ...]
     verdicts: Codes
     view: View
+    acts: Mask
+    loud: Mask
+
+
+def judged_of(bound: BoundRules, rules: tuple[Rule, ...], verdicts: Codes, view: View) -> Judged:
+    """Complete verdicts that are not all quiet: points are summed, actions that were taken down are weaker."""
+    view = bound.seeing(view)
+    if bound.scored and len(verdicts) == len(bound.rule_ids):
+        verdicts = with_scores(bound, rules, verdicts, view)
+    acts = _acts(bound, rules, verdicts, view)
+    return Judged(bound, as_demoted(rules, view), verdicts, view, acts, _loud(bound, verdicts, view))
 
 
 @dataclass(slots=True)
@@ -61,8 +80,8 @@ class _Draft:
 def resolve(guard: Guard, judged: Judged) -> Decision:
     """Decide about every row. Rows on which no enforced rule acts are allowed without being looked at."""
     draft = _Draft(np.zeros(judged.view.features.rows, dtype=np.uint8))
-    for row in np.flatnonzero(acts_of(judged).any(axis=0)).tolist():
-        acting = acting_rules(judged, row)
+    for row in np.flatnonzero(judged.acts.any(axis=0)).tolist():
+        acting = _acting(judged, row)
         _EFFECTS[acting[0].action](judged, row, acting, draft)
     findings, dropped = find(judged)
     return Decision(
@@ -92,36 +111,75 @@ def withhold(decision: Decision, unwritable: tuple[int, ...]) -> Decision:
     return replace(decision, outcomes=outcomes, patch=(), withheld=rows)
 
 
-def acting_rules(judged: Judged, row: int) -> list[Rule]:
-    """Return the enforced rules that this row violates, the strongest first."""
-    codes = judged.verdicts[:, row].tolist()
-    acting = [
-        rule for rule, code in zip(judged.rules, codes, strict=True) if judged.bound.acts(rule, Verdict(code))
-    ]
+def _acting(judged: Judged, row: int) -> list[Rule]:
+    """Return the rules that act on this row, the strongest first."""
+    acting = [judged.rules[index] for index in np.flatnonzero(judged.acts[:, row]).tolist()]
     return sorted(acting, key=lambda rule: (-rule.action, -rule.severity, rule.id))
 
 
 def find(judged: Judged) -> tuple[tuple[Finding, ...], int]:
-    """Explain the loud verdicts, those of enforced rules first; beyond MAX_FINDINGS they are only counted."""
-    index, row = np.nonzero(_LOUD[judged.verdicts])
-    quieter = np.array([rule.mode is not Mode.ENFORCE for rule in judged.rules], dtype=np.bool_)[index]
-    order = np.lexsort((index, row, quieter))[:MAX_FINDINGS].tolist()
-    findings = tuple(_finding(judged, int(index[place]), int(row[place])) for place in order)
-    return findings, max(0, len(index) - MAX_FINDINGS)
+    """Explain the loud verdicts, those that are acted on first; beyond MAX_FINDINGS they are only counted.
+
+    When there are more, each rule that acts is heard once before any is heard twice, the strongest first. A verdict that
+    is the same for all rows is explained once, on its first row.
+    """
+    loud = judged.loud.copy()
+    for place, rule in enumerate(judged.rules):
+        if rule.scope is not Scope.ROW:
+            loud[place, 1:] = False
+    total = int(np.count_nonzero(loud))
+    told = [one for place in np.flatnonzero(loud.any(axis=1)).tolist() for one in _first(judged, loud, place)]
+    if total > MAX_FINDINGS:
+        told = nsmallest(MAX_FINDINGS, told)
+    told.sort(key=lambda one: (one.quiet, one.row, one.rule))
+    return tuple(_finding(judged, one.rule, one.row) for one in told), total - len(told)
 
 
-def acts_of(judged: Judged) -> Mask:
-    """Tell by rule and row whether an enforced rule acts."""
+class _Loud(NamedTuple):
+    """A loud verdict; the sooner it is told, the smaller."""
+
+    quiet: bool
+    again: bool
+    weakness: int
+    often: int
+    rule: int
+    row: int
+
+
+def _first(judged: Judged, loud: Mask, index: int) -> Iterator[_Loud]:
+    """Yield as many loud verdicts of a rule as can be told, those that are acted on and the others."""
+    acts, weakness = judged.acts[index], -judged.rules[index].action
+    for quiet, rows in ((False, loud[index] & acts), (True, loud[index] & ~acts)):
+        for often, row in enumerate(np.flatnonzero(rows)[:MAX_FINDINGS].tolist()):
+            yield _Loud(quiet, often > 0, weakness, often, index, row)
+
+
+def _acts(bound: BoundRules, rules: tuple[Rule, ...], verdicts: Codes, view: View) -> Mask:
     table = np.array(
-        [[judged.bound.acts(rule, verdict) for verdict in Verdict] for rule in judged.rules], dtype=np.bool_
-    )
-    acts: Mask = table[np.arange(len(judged.rules))[:, None], judged.verdicts]
+        [[bound.acts(rule, verdict, view) for verdict in Verdict] for rule in rules], dtype=np.bool_
+    ).reshape(len(rules), len(Verdict))
+    acts: Mask = table[np.arange(len(rules))[:, None], verdicts]
     return acts
+
+
+def _loud(bound: BoundRules, verdicts: Codes, view: View) -> Mask:
+    loud: Mask = LOUD[verdicts]
+    for place, _ in bound.warming:
+        if place < len(loud) and bound.warms(place, view):
+            loud[place] &= verdicts[place] != Verdict.UNKNOWN
+    return loud
 
 
 def _finding(judged: Judged, index: int, row: int) -> Finding:
     verdict = Verdict(int(judged.verdicts[index, row]))
-    return judged.bound.finding(judged.rules[index], row, verdict, judged.view)
+    rule, points = judged.rules[index], []
+    if index in judged.bound.scored:
+        points = points_of(judged.bound, judged.rules, judged.verdicts, judged.view, index, row)
+    return judged.bound.finding(rule, row, verdict, judged.view, points)
+
+
+def _nothing(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:
+    """Leave a row on which rules only add points."""
 
 
 def _warn(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:  # noqa: ARG001
@@ -176,8 +234,7 @@ def _held_row(
         provisional, source = {**original, **found.chosen.values}, found.chosen.source
     elif meanwhile is Meanwhile.WITHHOLD:
         provisional, source = {}, "withheld"
-    codes = judged.verdicts[:, row].tolist()
-    findings = tuple(_finding(judged, index, row) for index, code in enumerate(codes) if _LOUD[code])
+    findings = tuple(_finding(judged, index, row) for index in _worth_telling(judged, row))
     return HeldRow(
         row=row,
         rule=rule.id,
@@ -196,12 +253,23 @@ def _held_row(
     )
 
 
+def _worth_telling(judged: Judged, row: int) -> list[int]:
+    """Return the rules that are loud on a row, in their order; of too many those that act, the strongest first."""
+    loud: list[int] = np.flatnonzero(judged.loud[:, row]).tolist()
+    if len(loud) > MAX_ROW_FINDINGS:
+        acts, rules = judged.acts[:, row], judged.rules
+        loud = sorted(loud, key=lambda index: (not acts[index], -rules[index].action, index))
+        loud = sorted(loud[:MAX_ROW_FINDINGS])
+    return loud
+
+
 def _reject(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:  # noqa: ARG001
     draft.outcomes[row] = Outcome.REJECTED
     draft.rejected.append(row)
 
 
 _EFFECTS: Final = {
+    Action.SCORE: _nothing,
     Action.WARN: _warn,
     Action.CLAMP: _clamp,
     Action.FALLBACK: _fallback,

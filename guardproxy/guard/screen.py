@@ -5,36 +5,45 @@ a body cannot be read as rows; whether that opens or closes the route is left to
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
 from guardproxy.guard.guard import Guard, NoPast, Past
-from guardproxy.guard.resolve import Judged, acts_of, find, resolve
+from guardproxy.guard.resolve import Judged, find, judged_of, resolve
 from guardproxy.message import Message
-from guardproxy.rules import View
+from guardproxy.rules import BoundRules, View
+from guardproxy.rules.excepts import LOUD
+from guardproxy.rules.plan import QUIET_BYTES
 from guardproxy.table import Cell, Codes, Table
 
 MAX_QUIET: Final = 1_024
 """Patterns of ok and skipped verdicts whose decision is kept; there are as many as `when` can make."""
 
-_QUIET: Final = np.array([verdict in (Verdict.OK, Verdict.SKIPPED) for verdict in Verdict], dtype=np.bool_)
-_QUIET_BYTES: Final = bytes((Verdict.OK, Verdict.SKIPPED))
-
+_UNKNOWN_BYTE: Final = bytes((Verdict.UNKNOWN,))
+_NOTHING: Final[frozenset[str]] = frozenset()
+_NO_CELLS: Final[Mapping[str, Cell]] = MappingProxyType({})
 
 Verdicts: TypeAlias = Codes | bytes
 """The verdicts of one phase: codes of shape (rules, rows), or for one row a byte per rule."""
 
 
 class Screening(NamedTuple):
-    """What is known of an exchange after its request: the rows, the request-phase verdicts, and a refusal if any."""
+    """What is known of an exchange after its request: the rows, the request-phase verdicts, and a refusal if any.
+
+    The rest is kept so that the response is judged under the same conditions; see `View`.
+    """
 
     table: Table
     facts: RequestFacts
     past: Past
     verdicts: Verdicts
     refusal: Decision | None
+    identity: bytes = b""
+    demoted: frozenset[str] = _NOTHING
+    recent: Mapping[str, Cell] = _NO_CELLS
 
 
 class Screened(NamedTuple):
@@ -45,20 +54,39 @@ class Screened(NamedTuple):
 
 
 def screen_request(
-    guard: Guard, message: Message, facts: RequestFacts, past: Past | None = None
+    guard: Guard,
+    message: Message,
+    facts: RequestFacts,
+    past: Past | None = None,
+    demoted: frozenset[str] = _NOTHING,
+    recent: Mapping[str, Cell] = _NO_CELLS,
 ) -> Screening:
-    """Decode a request and judge its rows. `refusal` is set when an enforced rule rejects one of them."""
+    """Decode a request and judge its rows. `refusal` is set when an enforced rule rejects one of them.
+
+    Canaries draw from what the message says of its identity, else from its body. `demoted` names the rules that may
+    only warn, `recent` holds what rolling functions give, by their spelling.
+    """
     past = NoPast() if past is None else past
     table = guard.codec.decode_request(message)
-    verdicts, refusal = judge_request(guard, View(table, None, facts, _Previous(table, past)))
-    return Screening(table, facts, past, verdicts, refusal)
+    identity = message.identity or message.body
+    view = View(table, None, facts, _Previous(table, past), identity, demoted, recent)
+    verdicts, refusal = judge_request(guard, view)
+    return Screening(table, facts, past, verdicts, refusal, identity, demoted, recent)
 
 
 def screen_response(guard: Guard, screening: Screening, message: Message) -> Screened:
     """Decode a response beside its request's rows, judge both, and decide about every row."""
     table = screening.table
     predictions = guard.codec.decode_response(message, table.rows)
-    view = View(table, predictions, screening.facts, _Previous(table, screening.past))
+    view = View(
+        table,
+        predictions,
+        screening.facts,
+        _Previous(table, screening.past),
+        screening.identity,
+        screening.demoted,
+        screening.recent,
+    )
     return Screened(judge_response(guard, view, screening.verdicts), predictions)
 
 
@@ -69,13 +97,14 @@ def judge_request(guard: Guard, view: View) -> tuple[Verdicts, Decision | None]:
     verdicts: Verdicts
     if features.rows == 1:
         verdicts = bound.judge_one(Phase.REQUEST, view)
-        if not verdicts.translate(None, _QUIET_BYTES):
+        rest = verdicts.translate(None, QUIET_BYTES)
+        if not rest or (bound.warming and _only_warming(bound, verdicts, rest, view)):
             return verdicts, None
     else:
         verdicts = bound.judge(Phase.REQUEST, view)
-        if is_quiet(verdicts):
+        if is_quiet(bound, verdicts, view):
             return verdicts, None
-    judged = Judged(bound, bound.rules_of(Phase.REQUEST), codes_of(verdicts), view)
+    judged = judged_of(bound, bound.rules_of(Phase.REQUEST), codes_of(verdicts), view)
     return verdicts, _refusal(guard, judged)
 
 
@@ -88,16 +117,17 @@ def judge_response(guard: Guard, view: View, request_verdicts: Verdicts) -> Deci
     if features.rows == 1 and type(request_verdicts) is bytes:
         # A quiet single row is the commonest exchange: every one with the same verdicts has the same decision.
         one = request_verdicts + bound.judge_one(Phase.RESPONSE, view)
-        if not one.translate(None, _QUIET_BYTES):
+        rest = one.translate(None, QUIET_BYTES)
+        if not rest or (bound.warming and _only_warming(bound, one, rest, view)):
             return guard.quiet.get(one) or _remembered(guard, bound.rule_ids, one)
         both = codes_of(one)
     else:
         verdicts = bound.judge(Phase.RESPONSE, view)
         both = np.concatenate((codes_of(request_verdicts), verdicts))
-        if is_quiet(both):
+        if is_quiet(bound, both, view):
             return _all_allowed(guard, bound.rule_ids, both, features.rows)
     rules = bound.rules_of(Phase.REQUEST) + bound.rules_of(Phase.RESPONSE)
-    return resolve(guard, Judged(bound, rules, both, view))
+    return resolve(guard, judged_of(bound, rules, both, view))
 
 
 def codes_of(verdicts: Verdicts) -> Codes:
@@ -105,14 +135,33 @@ def codes_of(verdicts: Verdicts) -> Codes:
     return np.frombuffer(verdicts, dtype=np.uint8).reshape(-1, 1) if isinstance(verdicts, bytes) else verdicts
 
 
-def is_quiet(verdicts: Codes) -> bool:
-    """Tell whether every verdict is ok or skipped."""
-    return bool(_QUIET[verdicts].all())
+def is_quiet(bound: BoundRules, verdicts: Codes, view: View) -> bool:
+    """Tell whether every verdict is ok or skipped, but for rules that wait for rolling functions."""
+    loud = LOUD[verdicts]
+    if bound.warming and loud.any():
+        for place, _ in bound.warming:
+            if place < len(verdicts) and bound.warms(place, view):
+                loud[place] &= verdicts[place] != Verdict.UNKNOWN
+    return not loud.any()
+
+
+def _only_warming(bound: BoundRules, verdicts: bytes, rest: bytes, view: View) -> bool:
+    """Tell whether the verdicts on one row that are not quiet, `rest`, are all of rules that wait for rolling functions.
+
+    Such a row is allowed without a finding: what there is to say is the same for every exchange.
+    """
+    if rest.strip(_UNKNOWN_BYTE):
+        return False
+    waiting = sum(
+        place < len(verdicts) and verdicts[place] == Verdict.UNKNOWN and bound.warms(place, view)
+        for place, _ in bound.warming
+    )
+    return waiting == len(rest)
 
 
 def _refusal(guard: Guard, judged: Judged) -> Decision | None:
     rejects = np.array([rule.action is Action.REJECT for rule in judged.rules], dtype=np.bool_)
-    rejected = acts_of(judged)[rejects].any(axis=0)
+    rejected = judged.acts[rejects].any(axis=0)
     if not rejected.any():
         return None
     rows = judged.view.features.rows

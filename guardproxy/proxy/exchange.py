@@ -19,6 +19,7 @@ from guardproxy.guard import Screening, screen_request, screen_response
 from guardproxy.guard.resolve import withhold
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
+from guardproxy.proxy.afterwards import Ended, note
 from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
 from guardproxy.proxy.facts import facts_at
 from guardproxy.proxy.headers import (
@@ -30,9 +31,7 @@ from guardproxy.proxy.headers import (
     unguarded_headers,
 )
 from guardproxy.proxy.holding import Keeper
-from guardproxy.proxy.journal import Entry
 from guardproxy.proxy.route import Route, unguarded_entry
-from guardproxy.stats import Sample
 from guardproxy.table import Table
 from guardproxy.wire import Exchange, Header, Reply, ResponseHead, UpstreamFailure, UpstreamResponse
 
@@ -50,18 +49,23 @@ class GuardedExchange:
 
     __slots__ = (
         "_background",
+        "_demoted",
         "_exchange",
         "_guard_s",
         "_keeper",
         "_reason",
         "_route",
         "_screening",
+        "_served",
         "at",
         "id",
     )
 
     def __init__(self, route: Route, exchange: Exchange, keeper: Keeper, background: Background) -> None:
         self._route = route
+        # Whatever is loaded or tripped meanwhile, an exchange ends on what it began with.
+        self._served = route.served
+        self._demoted = route.breaker.demoted
         self._exchange = exchange
         self._keeper = keeper
         self._background = background
@@ -85,8 +89,14 @@ class GuardedExchange:
         try:
             body = _plain(self._exchange.body, head.get(b"content-encoding"), self._route.max_body)
             content_type = head.get(b"content-type")
-            message = Message(body, None if content_type is None else content_type.decode("latin-1"))
-            return screen_request(self._route.guard, message, facts_at(self.at), self._route.history)
+            message = Message(
+                body,
+                None if content_type is None else content_type.decode("latin-1"),
+                head.get(b"idempotency-key") or b"",
+            )
+            return screen_request(
+                self._served.guard, message, facts_at(self.at), self._route.history, self._demoted
+            )
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
@@ -143,8 +153,8 @@ class GuardedExchange:
             self._count_unguarded(self._reason, head.status)
         if self._reason is None or not 200 <= head.status < 300:
             # An upstream's own error passes as it is, without an outcome.
-            return ((b"Guardproxy-Decision", self.id.encode()), self._route.ruleset_line)
-        return tuple(unguarded_headers(self.id, self._reason, self._route.ruleset_line))
+            return ((b"Guardproxy-Decision", self.id.encode()), self._served.ruleset_line)
+        return tuple(unguarded_headers(self.id, self._reason, self._served.ruleset_line))
 
     def _overflow(self, head: ResponseHead) -> tuple[Header, ...] | Reply:
         self._reason = self._reason or Reason.OVERSIZE
@@ -192,7 +202,7 @@ class GuardedExchange:
             if head.until_close:
                 raise DecodeError("the end of the response cannot be told from a cut")  # noqa: TRY301
             message = Message(_plain(response.body, head.get(b"content-encoding"), self._route.max_body))
-            screened = screen_response(self._route.guard, screening, message)
+            screened = screen_response(self._served.guard, screening, message)
             if screened.decision.patch and not (screened.decision.rejected or screened.decision.withheld):
                 return self._patched(screened, message, screening.table.rows)
             return screened, response.body
@@ -203,7 +213,7 @@ class GuardedExchange:
 
     def _patched(self, screened: Screened, message: Message, rows: int) -> tuple[Screened, bytes]:
         """Write the patch; where the response cannot take a value (a number for a text), its row is withheld."""
-        codec, decision = self._route.guard.codec, screened.decision
+        codec, decision = self._served.guard.codec, screened.decision
         try:
             return screened, codec.splice(message, rows, decision.patch)
         except PatchError as error:
@@ -237,7 +247,7 @@ class GuardedExchange:
     ) -> None:
         decision, head = screened.decision, response.head
         lines = decision_headers(
-            self.id, decision, self._route.ruleset_line, self._guard_s, response.seconds, holds
+            self.id, decision, self._served.ruleset_line, self._guard_s, response.seconds, holds
         )
         drop = OURS if body is response.body else _UNTRUE_AFTER_PATCH
         self._exchange.reply(Reply(head.status, lines, body, source=head, drop=drop))
@@ -298,7 +308,7 @@ class GuardedExchange:
         rows = ", ".join(str(row) for row in decision.withheld[:50])
         text = f"row {rows} is held for review" if decision.held else f"no safe answer for row {rows}"
         lines = decision_headers(
-            self.id, decision, self._route.ruleset_line, self._guard_s, response.seconds, ids
+            self.id, decision, self._served.ruleset_line, self._guard_s, response.seconds, ids
         )
         lines.append((b"Retry-After", b"%d" % HELD_RETRY_AFTER_S))
         self._exchange.reply(self._own_reply(503, text, lines))
@@ -312,7 +322,7 @@ class GuardedExchange:
         ]
         text = "; ".join(dict.fromkeys(sentences[:10])) or "rejected"
         status = self._route.reject_status
-        lines = decision_headers(self.id, decision, self._route.ruleset_line, self._guard_s, upstream_s)
+        lines = decision_headers(self.id, decision, self._served.ruleset_line, self._guard_s, upstream_s)
         self._exchange.reply(self._own_reply(status, text[:2_000], lines))
         self._finish(decision, predictions, status, upstream_s, ())
 
@@ -339,7 +349,7 @@ class GuardedExchange:
         if self._route.failure is FailureMode.OPEN:
             head = response.head
             self._count_unguarded(reason, head.status)
-            lines = unguarded_headers(self.id, reason, self._route.ruleset_line)
+            lines = unguarded_headers(self.id, reason, self._served.ruleset_line)
             self._exchange.reply(Reply(head.status, lines, response.body, source=head, drop=OURS))
         else:
             self._count_unguarded(reason, 503, refused=True)
@@ -358,13 +368,13 @@ class GuardedExchange:
         lines = [
             (b"Guardproxy-Decision", self.id.encode()),
             (b"Guardproxy-Reason", reason.value.encode()),
-            self._route.ruleset_line,
+            self._served.ruleset_line,
             (b"Retry-After", b"%d" % RETRY_AFTER_S),
         ]
         return self._own_reply(503, text, lines)
 
     def _own_reply(self, status: int, text: str, lines: list[Header]) -> Reply:
-        content_type, body = self._route.guard.codec.error(status, text)
+        content_type, body = self._served.guard.codec.error(status, text)
         return Reply(status, [(b"Content-Type", content_type), *lines], body, _phrase(status))
 
     # ---------------------------------------------------------------- afterwards
@@ -372,7 +382,14 @@ class GuardedExchange:
     def _count_unguarded(self, reason: Reason, status: int, *, refused: bool = False) -> None:
         rows = 0 if self._screening is None else self._screening.table.rows
         entry = unguarded_entry(
-            self._route, self.id, self.at, reason, rows=rows, status=status, refused=refused
+            self._route,
+            self._served.guard,
+            self.id,
+            self.at,
+            reason,
+            rows=rows,
+            status=status,
+            refused=refused,
         )
         self._route.journal.add(entry)
 
@@ -384,13 +401,10 @@ class GuardedExchange:
         upstream_s: float,
         holds: tuple[str, ...],
     ) -> None:
-        table = None if self._screening is None else self._screening.table
-        if table is not None and predictions is not None:
-            self._route.history.remember(table, predictions, decision)
-        sample = Sample(self.at, decision, table, predictions)
-        self._route.journal.add(
-            Entry(self.id, self._route.path, sample, status, self._guard_s, upstream_s, holds)
+        ended = Ended(
+            self.id, self.at, self._screening, decision, predictions, status, self._guard_s, upstream_s, holds
         )
+        note(self._route, self._served, ended)
 
 
 def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:

@@ -30,12 +30,29 @@ class History:
         self._max = max_entities
         self._seen: OrderedDict[_Key, Mapping[str, Cell]] = OrderedDict()
 
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """The fields by which entities are remembered."""
+        return self._keys
+
+    def follow(self, keys: tuple[tuple[str, ...], ...]) -> None:
+        """Remember by these fields from now on; what was remembered by others stays until it is forgotten."""
+        self._keys = keys
+
     def __len__(self) -> int:
         return len(self._seen)
 
     def previous(self, by: tuple[str, ...], entity: tuple[Cell, ...]) -> Mapping[str, Cell] | None:
         """Return the entity's last good predictions, or None."""
         return self._seen.get((by, entity))
+
+    def of_rows(self, by: tuple[str, ...], table: Table) -> tuple[Mapping[str, Cell] | None, ...]:
+        """Return the last good predictions of each row's entity; an entity with a missing part is nobody."""
+        columns = [table.column(name) for name in by if name in table.fields]
+        if not by or len(columns) < len(by):
+            return (None,) * table.rows
+        entities = (tuple(column[row] for column in columns) for row in range(table.rows))
+        return tuple(None if None in entity else self.previous(by, entity) for entity in entities)
 
     def remember(self, features: Table, predictions: Table, decision: Decision) -> None:
         """Keep the predictions of the rows that were allowed as they are."""

@@ -4,7 +4,7 @@ Decides a hold's id and the bands a reviewer sees. The durable write is the only
 cancelled when the client hangs up, since the row may already be in somebody's queue.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from guardproxy.decision import Decision, HeldRow
@@ -26,12 +26,15 @@ Kept = Callable[[tuple[str, ...], GuardproxyError | None], None]
 class Keeper:
     """Stores holds, and counts what could not be stored."""
 
-    def __init__(self, store: HoldStore, ids: Ids) -> None:
-        """Write to `store`."""
+    def __init__(
+        self, store: HoldStore, ids: Ids, told: Callable[[Sequence[Hold]], None] = lambda _holds: None
+    ) -> None:
+        """Write to `store`; `told` hears of the holds of each exchange once they are stored."""
         self.stored = 0
         self.failed = 0
         self._store = store
         self._ids = ids
+        self._told = told
 
     async def keep(self, decision_id: str, route: Route, decision: Decision, at: float, then: Kept) -> None:
         """Store the decision's held rows in one durable write, then call `then` with their ids or the error."""
@@ -68,6 +71,7 @@ class Keeper:
             return
         self.stored += len(holds)
         then(tuple(hold.id for hold in holds), None)
+        self._told(holds)
 
 
 def bands_of(held: HeldRow, profile: Profile | None) -> tuple[Band, ...]:

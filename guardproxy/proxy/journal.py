@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from guardproxy.decision import Decision, Outcome
-from guardproxy.stats import ModelWindows, Sample
+from guardproxy.rules import Ruleset
+from guardproxy.stats import Breaker, ModelWindows, Sample, Seen
 from guardproxy.table import Table
 
 MAX_PENDING: Final = 20_000
@@ -23,7 +24,7 @@ BUCKETS_S: Final = (
 
 
 class Entry(NamedTuple):
-    """One screened exchange with what its reply said."""
+    """One screened exchange with what its reply said. `drawn` names the canaries that acted in it, where any rule was loud."""
 
     id: str
     route: str
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     guard_s: float
     upstream_s: float
     holds: tuple[str, ...] = ()
+    drawn: frozenset[str] = frozenset()
 
 
 class Histogram:
@@ -51,9 +53,10 @@ class Histogram:
 class Journal:
     """The queue of one model's screened exchanges, and what has been counted from it."""
 
-    def __init__(self, windows: ModelWindows) -> None:
-        """Count into `windows`."""
+    def __init__(self, windows: ModelWindows, breaker: Breaker | None = None) -> None:
+        """Count into `windows`, and hold the rules to their limits by `breaker`."""
         self.windows = windows
+        self.breaker = breaker
         self.dropped = 0
         self.guard_s = Histogram()
         self.upstream_s = Histogram()
@@ -70,12 +73,18 @@ class Journal:
         self._pending.append(entry)
         self._pending_rows += rows
 
+    def follow(self, ruleset: Ruleset) -> None:
+        """Tally the KPIs of another ruleset from now on."""
+        self.windows.follow(ruleset.measures)
+
     def flush(self) -> int:
         """Count everything that waits; return how many exchanges that were."""
         if not self._pending:
             return 0
         entries, self._pending, self._pending_rows = list(self._pending), deque(), 0
         self.windows.add([entry.sample for entry in entries])
+        if self.breaker is not None:
+            self.breaker.add([Seen(entry.sample.at, entry.sample.decision, entry.drawn) for entry in entries])
         for entry in entries:
             self.guard_s.add(entry.guard_s)
             self.upstream_s.add(entry.upstream_s)
@@ -108,6 +117,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "findings": [
             {
                 "rule": finding.rule,
+                "rev": finding.rev,
                 "row": finding.row,
                 "verdict": finding.verdict.name.lower(),
                 "mode": finding.mode.value,
@@ -118,6 +128,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
                 "bound": finding.bound,
                 "bound_source": finding.bound_source,
                 "acts": finding.acts,
+                "demoted": finding.demoted,
             }
             for finding in decision.findings
         ],

@@ -4,32 +4,66 @@ Decides which files belong to a configuration and which problems stop the start.
 used, so that one run shows every problem.
 """
 
+import re
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
 from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.config import Config, RouteConfig, models_of
-from guardproxy.documents import MAX_BYTES
+from guardproxy.documents import MAX_BYTES, decode
 from guardproxy.guard import Guard
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.model import Profile
+from guardproxy.proxy.last_good import LastGood, read_last_good
+from guardproxy.proxy.rule_files import MAX_FILES, RULES_SUFFIX, find_rule_files, read_regular
+from guardproxy.proxy.rule_tests import failing_tests
 from guardproxy.rules import Ruleset, default_ruleset, load_rulesets
 from guardproxy.source import Problem
 
-RULES_SUFFIX: Final = ".guard.yaml"
-MAX_FILES: Final = 1_000
+FILES: Final = "files"
+LAST_GOOD: Final = "last_good"
+GONE: Final = "the rule files are gone; to run without rules, take `rules` out of the configuration"
+
+
+@dataclass(slots=True)
+class RuleSets:
+    """The rules below one path: by model, with the texts by file (to draw problems) and every problem.
+
+    `source` says where they come from: the files, or (`last_good`) what was kept of them; then `problems` are those of
+    the files that lie there now, and `at` (Unix seconds) is when these rules were loaded from files.
+    """
+
+    rulesets: dict[str, Ruleset] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    source: str = FILES
+    at: float | None = None
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems for which these rules must not be served."""
+        return [problem for problem in self.problems if problem.severity == "error"]
 
 
 @dataclass(slots=True)
 class Loaded:
-    """What was read: rulesets and profiles by model, the texts by file (to draw problems), and every problem."""
+    """What was read: rulesets and profiles by model, the texts by file (to draw problems), and every problem.
+
+    `rules` and `candidate` are the two sets of rules, each with its own problems; those of `rules` are in `problems` too.
+    `headers` holds by file the header line of a webhook, as name and value.
+    """
 
     rulesets: dict[str, Ruleset] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    rules: RuleSets = field(default_factory=RuleSets)
+    candidate: RuleSets | None = None
+    headers: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Problem]:
@@ -45,21 +79,78 @@ def load(config: Config) -> Loaded:
             profile = load_profile(route.profile, loaded)
             if profile is not None:
                 loaded.profiles[route.model] = profile
-    texts = {} if config.rules is None else read_rule_files([config.rules], loaded)
-    outputs = {route.model: route.outputs for route in config.routes if route.outputs}
-    features = {route.model: route.features for route in config.routes if route.features}
-    rulesets, problems = load_rulesets(texts, profiles=loaded.profiles, outputs=outputs, features=features)
-    loaded.problems.extend(problems)
-    loaded.rulesets = rulesets
-    for model in models_of(config.routes):
-        if model not in loaded.rulesets:
-            loaded.rulesets[model] = default_ruleset(model, loaded.profiles.get(model))
+    loaded.rules = load_rules(config, config.rules, loaded.profiles)
+    loaded.rulesets = loaded.rules.rulesets
+    loaded.texts.update(loaded.rules.texts)
+    loaded.problems.extend(loaded.rules.problems)
+    if config.rules_candidate is not None:
+        loaded.candidate = load_rules(config, config.rules_candidate, loaded.profiles)
+        loaded.texts.update(loaded.candidate.texts)
+    for hook in config.webhooks:
+        if hook.header_file is not None:
+            _read_header(hook.header_file, loaded)
     return loaded
 
 
-def make_guard(route: RouteConfig, loaded: Loaded) -> Guard:
-    """Compile the guard of one route from what was loaded without errors."""
-    profile = loaded.profiles.get(route.model)
+def load_rules(config: Config, path: Path | None, profiles: Mapping[str, Profile]) -> RuleSets:
+    """Read and compile the rule files below a path; a model without any gets the rules that every model has."""
+    read = Loaded()
+    texts = {} if path is None else read_rule_files([path], read)
+    found = rules_of(config, texts, profiles)
+    found.problems[:0] = read.problems
+    found.texts.update(read.texts)
+    return found
+
+
+def rules_of(config: Config, texts: Mapping[str, str], profiles: Mapping[str, Profile]) -> RuleSets:
+    """Compile texts by file name, and check that their own tests pass where the configuration asks for it."""
+    outputs = {route.model: route.outputs for route in config.routes if route.outputs}
+    features = {route.model: route.features for route in config.routes if route.features}
+    rulesets, problems = load_rulesets(
+        texts, profiles=profiles, outputs=outputs, features=features, today=_today()
+    )
+    found = RuleSets(dict(rulesets), dict(texts), list(problems))
+    if config.reload_tests and not found.errors:
+        found.problems += failing_tests(found.rulesets, profiles, time.monotonic)
+    for model in models_of(config.routes):
+        if model not in found.rulesets:
+            found.rulesets[model] = default_ruleset(model, profiles.get(model))
+    return found
+
+
+def note_missing_rules(config: Config, loaded: Loaded) -> None:
+    """Make it an error that there is no rule file where rules were served before: a mount may have come too late."""
+    if config.rules is None or loaded.rules.texts or loaded.rules.errors:
+        return
+    if isinstance(read_last_good(config.state_folder), LastGood):
+        problem = replace(
+            _problem(config.rules, GONE), help=f"or, for a fresh start, remove {config.state_folder}"
+        )
+        loaded.rules.problems.append(problem)
+        loaded.problems.append(problem)
+
+
+def last_good_rules(config: Config, loaded: Loaded) -> RuleSets | str | None:
+    """Return the rules that were served before the present files, which are invalid; None where none were kept.
+
+    A sentence says why what was kept cannot be served. The problems stay those of the files.
+    """
+    good = read_last_good(config.state_folder)
+    if not isinstance(good, LastGood):
+        return good
+    unknown = sorted({*models_of(config.routes)} - {*good.rulesets})
+    if unknown:
+        return f"the last good rules were kept before there was a route of {unknown[0]!r}, so they cannot stand in for its rules"
+    found = rules_of(config, good.texts, loaded.profiles)
+    if found.errors:
+        first = found.errors[0]
+        place = f"{first.file}:{first.line}:{first.column}"
+        return f"the last good rules cannot be served either: {place}: {first.message}"
+    return RuleSets(found.rulesets, loaded.rules.texts, loaded.rules.problems, LAST_GOOD, good.at)
+
+
+def guard_of(route: RouteConfig, rulesets: Mapping[str, Ruleset], profile: Profile | None) -> Guard:
+    """Compile the guard of one route from its model's ruleset and profile."""
     options = CodecOptions(
         features=route.features,
         profile_order=() if profile is None else tuple(profile.features),
@@ -71,27 +162,29 @@ def make_guard(route: RouteConfig, loaded: Loaded) -> Guard:
     codec = make_codec(route.protocol, options)
     # What the data's own keys are was said to `learn` already; a route may name others.
     key = route.key or (() if profile is None else profile.keys)
-    return Guard(route.model, codec, loaded.rulesets[route.model], profile, key)
+    return Guard(route.model, codec, rulesets[route.model], profile, key)
 
 
 def read_rule_files(paths: Sequence[Path], loaded: Loaded) -> Mapping[str, str]:
     """Read every rule file below the paths, sorted by name; what cannot be read becomes a problem."""
     texts: dict[str, str] = {}
     for path in paths:
-        if path.is_dir():
-            found = sorted(path.rglob(f"*{RULES_SUFFIX}"))[: MAX_FILES + 1]
-            if not found:
-                loaded.problems.append(
-                    _problem(path, f"there is no *{RULES_SUFFIX} file in this directory", severity="warning")
-                )
-        else:
-            found = [path]
-        for file in found:
+        try:
+            found = find_rule_files(path)
+        except OSError as error:
+            loaded.problems.append(_problem(path, f"cannot be read: {error.strerror or error}"))
+            continue
+        if not found:
+            loaded.problems.append(
+                _problem(path, f"there is no *{RULES_SUFFIX} file in this directory", severity="warning")
+            )
+        for file in found[:MAX_FILES]:
             text = read_text(file, loaded)
             if text is not None:
                 texts[str(file)] = text
-    if len(texts) > MAX_FILES:
-        loaded.problems.append(_problem(paths[0], f"more than {MAX_FILES} rule files"))
+        if len(found) > MAX_FILES or len(texts) > MAX_FILES:
+            loaded.problems.append(_problem(path, f"more than {MAX_FILES} rule files"))
+            break
     return texts
 
 
@@ -110,24 +203,42 @@ def load_profile(path: Path, loaded: Loaded) -> Profile | None:
 def read_text(path: Path, loaded: Loaded) -> str | None:
     """Read a text file of bounded size; None and a problem when that cannot be done."""
     try:
-        # A FIFO or a device would block or never end.
-        if path.exists() and not path.is_file():
+        data = read_regular(path, MAX_BYTES + 1)
+        if data is None:
             loaded.problems.append(_problem(path, "cannot be read: not a regular file"))
             return None
-        with path.open("rb") as file:
-            text = _bounded(file.read(MAX_BYTES + 1)).decode("utf-8-sig")
+        if len(data) > MAX_BYTES:
+            loaded.problems.append(_problem(path, f"cannot be read: larger than {MAX_BYTES // 1024**2} MiB"))
+            return None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         loaded.problems.append(_problem(path, f"cannot be read: {reason}"))
         return None
+    text, problems = decode(data, str(path))
     loaded.texts[str(path)] = text
-    return text
+    loaded.problems.extend(problems)
+    return None if problems else text
 
 
-def _bounded(data: bytes) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES // 1024**2} MiB")
-    return data
+def _read_header(path: Path, loaded: Loaded) -> None:
+    texts, problems = loaded.texts, len(loaded.problems)
+    line = (read_text(path, loaded) or "").strip()
+    # Its content is a secret: no problem may draw it.
+    texts.pop(str(path), None)
+    name, _, value = line.partition(":")
+    if len(loaded.problems) > problems:
+        return
+    if not value.strip() or not line.isprintable() or not line.isascii() or not _TOKEN.fullmatch(name):
+        loaded.problems.append(_problem(path, "must hold one header line such as Authorization: Bearer ..."))
+        return
+    loaded.headers[str(path)] = (name, value.strip())
+
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _problem(path: Path, message: str, severity: str = "error") -> Problem:

@@ -40,38 +40,39 @@ class PlaneCollector(Collector):
         server: Callable[[], Server | None],
         open_holds: Callable[[], int],
         lag_s: Callable[[], float],
+        more: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
-        """Read from `plane`, `keeper` and the running server."""
+        """Read from `plane`, `keeper` and the running server; `more` gives families that others keep."""
         self._plane = plane
         self._keeper = keeper
         self._server = server
         self._open_holds = open_holds
         self._lag_s = lag_s
+        self._more = more
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric family."""
         for journal in self._plane.journals.values():
             journal.flush()
-        yield _gauge("build_info", "The version that runs.", [({"version": __version__}, 1)])
+        yield gauge("build_info", "The version that runs.", [({"version": __version__}, 1)])
         yield from self._wire()
         yield from self._guards()
         yield from self._holds()
-        yield _gauge(
-            "loop_lag_seconds", "How late the event loop woke, last measured.", [({}, self._lag_s())]
-        )
+        yield from self._more()
+        yield gauge("loop_lag_seconds", "How late the event loop woke, last measured.", [({}, self._lag_s())])
 
     def _wire(self) -> Iterator[Metric]:
         server = self._server()
         if server is not None:
-            yield _gauge(
+            yield gauge(
                 "connections_active", "Client connections with a request in flight.", [({}, server.active)]
             )
             counts = [({"event": name}, float(getattr(server, name))) for name in SERVER_COUNTERS]
-            yield _counter("wire_events", "What happened on the listener.", counts)
+            yield counter("wire_events", "What happened on the listener.", counts)
         pools: dict[str, Pool] = {str(route.upstream.origin): route.upstream for route in self._plane.routes}
         if self._plane.default is not None:
             pools[str(self._plane.default.origin)] = self._plane.default
-        yield _counter(
+        yield counter(
             "upstream_events",
             "What happened to upstream connections.",
             [
@@ -81,17 +82,17 @@ class PlaneCollector(Collector):
             ],
         )
         transfers = self._plane.transfers.items()
-        yield _counter(
+        yield counter(
             "passed_through",
             "Unguarded exchanges by class of status.",
             [({"status": k}, n) for k, n in transfers],
         )
-        yield _counter(
+        yield counter(
             "ambiguous_paths",
             "Requests refused since their path could be read as a guarded one.",
             [({}, self._plane.ambiguous)],
         )
-        yield _counter(
+        yield counter(
             "faults",
             "Exceptions of guardproxy's own; each ended one exchange.",
             [({}, self._plane.faults + self._plane.background.faults)],
@@ -100,10 +101,10 @@ class PlaneCollector(Collector):
     def _guards(self) -> Iterator[Metric]:
         journals = self._plane.journals
         totals = {model: journal.windows.totals() for model, journal in journals.items()}
-        yield _counter(
+        yield counter(
             "exchanges", "Screened exchanges.", [({"model": m}, t.exchanges) for m, t in totals.items()]
         )
-        yield _counter(
+        yield counter(
             "rows",
             "Rows by outcome.",
             [
@@ -112,7 +113,7 @@ class PlaneCollector(Collector):
                 for o in Outcome
             ],
         )
-        yield _counter(
+        yield counter(
             "unguarded",
             "Exchanges that could not be judged, by reason.",
             [
@@ -121,7 +122,7 @@ class PlaneCollector(Collector):
                 for r in Reason
             ],
         )
-        yield _counter(
+        yield counter(
             "verdicts",
             "Verdicts of each rule.",
             [
@@ -132,44 +133,44 @@ class PlaneCollector(Collector):
                 if counts[v]
             ],
         )
-        yield _counter(
+        yield counter(
             "journal_dropped",
             "Samples dropped since the queue was full.",
             [({"model": m}, j.dropped) for m, j in journals.items()],
         )
-        yield _counter(
+        yield counter(
             "fields_dropped",
             "Fields not tallied beyond the bound.",
             [({"model": m}, j.windows.fields_dropped) for m, j in journals.items()],
         )
         histories = {route.model: route.history for route in self._plane.routes}
-        yield _gauge(
+        yield gauge(
             "entities",
             "Entities whose last good predictions are remembered.",
             [({"model": m}, len(h)) for m, h in histories.items()],
         )
-        yield _counter(
+        yield counter(
             "entities_forgotten",
             "Entities forgotten at the bound.",
             [({"model": m}, h.forgotten) for m, h in histories.items()],
         )
-        yield _counter(
+        yield counter(
             "entities_refused",
             "Answers not remembered since their key was too long.",
             [({"model": m}, h.refused) for m, h in histories.items()],
         )
         routes = self._plane.routes
-        yield _counter(
+        yield counter(
             "passed_methods",
             "Requests without a body that passed on a guarded path.",
             [({"route": r.path}, r.passed) for r in routes],
         )
-        yield _counter(
+        yield counter(
             "upstream_errors",
             "Errors of the model server's own (not 2xx) that passed as they were.",
             [({"route": r.path}, r.upstream_errors) for r in routes],
         )
-        yield _gauge(
+        yield gauge(
             "ruleset_info",
             "The ruleset that runs.",
             [({"model": r.model, "ruleset": r.guard.ruleset.fingerprint}, 1) for r in self._plane.routes],
@@ -185,11 +186,11 @@ class PlaneCollector(Collector):
         )
 
     def _holds(self) -> Iterator[Metric]:
-        yield _counter("holds_stored", "Rows stored for review.", [({}, self._keeper.stored)])
-        yield _counter(
+        yield counter("holds_stored", "Rows stored for review.", [({}, self._keeper.stored)])
+        yield counter(
             "holds_failed", "Rows that could not be stored for review.", [({}, self._keeper.failed)]
         )
-        yield _gauge("holds_open", "Holds that wait for a person.", [({}, self._open_holds())])
+        yield gauge("holds_open", "Holds that wait for a person.", [({}, self._open_holds())])
 
 
 def render(collector: PlaneCollector) -> bytes:
@@ -199,12 +200,14 @@ def render(collector: PlaneCollector) -> bytes:
     return generate_latest(registry)
 
 
-def _counter(name: str, text: str, samples: _Samples) -> Metric:
+def counter(name: str, text: str, samples: _Samples) -> Metric:
+    """Return a counter named `guardproxy_NAME` (Prometheus adds `_total`); of equal labels the first sample counts."""
     family = CounterMetricFamily(f"guardproxy_{name}", text, labels=list(samples[0][0]) if samples else [])
     return _filled(family, samples)
 
 
-def _gauge(name: str, text: str, samples: _Samples) -> Metric:
+def gauge(name: str, text: str, samples: _Samples) -> Metric:
+    """Return a gauge named `guardproxy_NAME`; of equal labels the first sample counts."""
     family = GaugeMetricFamily(f"guardproxy_{name}", text, labels=list(samples[0][0]) if samples else [])
     return _filled(family, samples)
 

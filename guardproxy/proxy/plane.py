@@ -121,11 +121,12 @@ class DataPlane:
         def overflow(head: RequestHead) -> Forward | Reply:  # noqa: ARG001 - the wire's contract
             at = route.clock()
             decision_id = route.ids.make("dec", at)
-            route.journal.add(unguarded_entry(route, decision_id, at, Reason.OVERSIZE))
-            lines = unguarded_headers(decision_id, Reason.OVERSIZE, route.ruleset_line)
+            served = route.served
+            route.journal.add(unguarded_entry(route, served.guard, decision_id, at, Reason.OVERSIZE))
+            lines = unguarded_headers(decision_id, Reason.OVERSIZE, served.ruleset_line)
             if route.failure is FailureMode.OPEN:
                 return Forward(route.upstream, OURS, OURS, tuple(lines), _unreachable, self._done)
-            content_type, body = route.guard.codec.error(
+            content_type, body = served.guard.codec.error(
                 413, f"the request is larger than {route.max_body} bytes"
             )
             return Reply(413, [(b"Content-Type", content_type), lines[0], *lines[2:]], body, close=True)

@@ -1,4 +1,4 @@
-"""A guarded route at run time: its guard, its upstream, its limits, and what is remembered for it.
+"""A guarded route at run time: what it judges by, its upstream, its limits, and what is remembered for it.
 
 Decides how an exchange that was not judged is recorded. All else is what `exchange` works with.
 """
@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from guardproxy.decision import Decision, FailureMode, Outcome, Reason
+from guardproxy.decision import Decision, FailureMode, Mode, Outcome, Reason
 from guardproxy.guard import Guard
+from guardproxy.proxy.candidate import Comparison
 from guardproxy.proxy.history import History
 from guardproxy.proxy.journal import Entry, Journal
-from guardproxy.stats import Sample
+from guardproxy.recording import Recorder
+from guardproxy.rules import Rule
+from guardproxy.stats import Breaker, Sample
 from guardproxy.wire import Header, Pool
 
 
@@ -30,13 +33,34 @@ class Ids:
         return f"{prefix}_{int(at * 1000):012x}{self._salt}{next(self._numbers) & 0xFFFFF:05x}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """What a route judges by, as one value: an exchange takes it when it begins, and a reload puts another in its place.
+
+    `candidate` is judged beside `guard` without any effect. `revision` counts the sets that were served.
+    """
+
+    guard: Guard
+    candidate: Guard | None = None
+    revision: int = 0
+    ruleset_line: Header = field(init=False)
+    canaries: tuple[Rule, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Write the constant header line once, and find the rules that act in some exchanges only."""
+        ruleset = self.guard.ruleset
+        object.__setattr__(self, "ruleset_line", (b"Guardproxy-Ruleset", ruleset.fingerprint.encode()))
+        canaries = tuple(rule for rule in ruleset.rules if rule.mode is Mode.CANARY)
+        object.__setattr__(self, "canaries", canaries)
+
+
 @dataclass(slots=True, eq=False)
 class Route:
-    """One guarded route. `history` and `journal` are shared by the routes of one model."""
+    """One guarded route. `history`, `journal`, `breaker` and `comparison` are shared by the routes of one model."""
 
     path: str
     model: str
-    guard: Guard
+    served: Served
     upstream: Pool
     failure: FailureMode
     timeout_s: float
@@ -45,19 +69,23 @@ class Route:
     reject_status: int
     history: History
     journal: Journal
+    breaker: Breaker
+    comparison: Comparison
     ids: Ids
     clock: Callable[[], float]
-    ruleset_line: Header = field(init=False)
+    recorder: Recorder | None = None
     passed: int = 0
     upstream_errors: int = 0
 
-    def __post_init__(self) -> None:
-        """Write the constant header line once."""
-        self.ruleset_line = (b"Guardproxy-Ruleset", self.guard.ruleset.fingerprint.encode())
+    @property
+    def guard(self) -> Guard:
+        """The guard that new exchanges are judged by."""
+        return self.served.guard
 
 
 def unguarded_entry(
     route: Route,
+    guard: Guard,
     decision_id: str,
     at: float,
     reason: Reason,
@@ -66,9 +94,8 @@ def unguarded_entry(
     status: int = 0,
     refused: bool = False,
 ) -> Entry:
-    """Return the journal's entry for an exchange that was not judged; `rows` is 0 where they are not known."""
+    """Return the journal's entry for an exchange that `guard` did not judge; `rows` is 0 where they are not known."""
     outcomes = np.full(rows, Outcome.REJECTED if refused else Outcome.UNGUARDED, dtype=np.uint8)
-    guard = route.guard
     decision = Decision(
         guard.model,
         guard.ruleset.fingerprint,

@@ -1,7 +1,7 @@
-"""Checks that look at many cells of a row at once: probabilities, and that every prediction is present and finite.
+"""Checks that look at cells by themselves: probabilities, and that every prediction is present and finite.
 
-Decides their verdict on one row and on many; both forms give the same answer. The profile's own check is left to
-`profile`, everything else to the expression language.
+Decides their verdict on one row and on many; both forms give the same answer. Checks of text and of confidence are left
+to `texts`, the profile's own to `profile`, everything else to the expression language.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +13,13 @@ import numpy as np
 from guardproxy.decision import Verdict
 from guardproxy.rules.language import LanguageError
 from guardproxy.rules.model import FINITE_RULE, Check
+from guardproxy.rules.texts import ROW_CHECKS as TEXT_CHECKS
+from guardproxy.rules.texts import SLACK
 from guardproxy.table import Cell, Codes, Floats, Table
 
 RowCheck: TypeAlias = Callable[[Check, Sequence[Cell]], bool | None]
 TableCheck: TypeAlias = Callable[[Check, Table, tuple[str, ...]], Codes]
 
-# A sum of floats that is exactly on its tolerance may come out a hair beyond it.
-_SLACK: Final = 1e-12
 _NUMERIC: Final = frozenset({float, int, type(None)})
 _FROM_ANSWER: Final[Mapping[bool | None, Verdict]] = {
     True: Verdict.OK,
@@ -50,7 +50,7 @@ def probabilities(check: Check, cells: Sequence[Cell]) -> bool | None:
             raise LanguageError(f"probabilities must be numbers, not {_kind(member)}")
     if not inside:
         return False
-    return None if missing else abs(total - check.total) <= check.tolerance + _SLACK
+    return None if missing else abs(total - check.total) <= check.tolerance + SLACK
 
 
 def finite(check: Check, cells: Sequence[Cell]) -> bool:  # noqa: ARG001 - one signature for all row checks
@@ -68,15 +68,35 @@ def probabilities_table(check: Check, table: Table, names: tuple[str, ...]) -> C
     """Judge all rows of a table."""
     members = _members(table, names)
     if members is None:
-        columns = [table.column(name) for name in names]
-        return np.array([_verdict(check, cells) for cells in zip(*columns, strict=True)], dtype=np.uint8)
+        return each_row(check, table, names)
     missing = np.isnan(members).any(axis=0)
     with np.errstate(invalid="ignore", over="ignore"):
         outside = ((members < 0.0) | (members > 1.0)).any(axis=0)
         # Along the first axis numpy adds in order, exactly as the scalar form does.
-        off = ~(np.abs(np.add.reduce(members, axis=0) - check.total) <= check.tolerance + _SLACK)
+        off = ~(np.abs(np.add.reduce(members, axis=0) - check.total) <= check.tolerance + SLACK)
     codes = np.where(missing, Verdict.UNKNOWN, np.where(off, Verdict.VIOLATED, Verdict.OK))
     return np.where(outside, Verdict.VIOLATED, codes).astype(np.uint8)
+
+
+def confidence_table(check: Check, table: Table, names: tuple[str, ...]) -> Codes:
+    """Judge all rows of a table."""
+    members = _members(table, names)
+    if members is None or len(members) < 2:
+        return each_row(check, table, names)
+    top = np.partition(members, len(members) - 2, axis=0)[-2:]
+    with np.errstate(invalid="ignore"):
+        good = (top[1] >= check.least_top - SLACK) & (top[1] - top[0] >= check.least_margin - SLACK)
+    codes = np.where(good, Verdict.OK, Verdict.VIOLATED)
+    missing = np.isnan(members).any(axis=0)
+    return np.where(missing, Verdict.UNKNOWN, codes).astype(np.uint8)
+
+
+def text_table(check: Check, table: Table, names: tuple[str, ...]) -> Codes:
+    """Judge all rows of a table, each different text once."""
+    cells = table.column(names[0])
+    # Cells that are equal but not alike (1, 1.0, true) are no text, and all the same error.
+    verdicts = {cell: _verdict(ROW_CHECKS[check.kind], check, (cell,)) for cell in dict.fromkeys(cells)}
+    return np.fromiter((verdicts[cell] for cell in cells), dtype=np.uint8, count=table.rows)
 
 
 def finite_table(check: Check, table: Table, names: tuple[str, ...]) -> Codes:  # noqa: ARG001 - see `finite`
@@ -94,16 +114,30 @@ def finite_table(check: Check, table: Table, names: tuple[str, ...]) -> Codes:  
     return np.where(good, Verdict.OK, Verdict.VIOLATED).astype(np.uint8)
 
 
-ROW_CHECKS: Final[Mapping[str, RowCheck]] = {"probabilities": probabilities, FINITE_RULE: finite}
+def each_row(check: Check, table: Table, names: tuple[str, ...]) -> Codes:
+    """Judge all rows of a table by the row check of the same key."""
+    columns = [table.column(name) for name in names]
+    judge = ROW_CHECKS[check.kind]
+    return np.array([_verdict(judge, check, cells) for cells in zip(*columns, strict=True)], dtype=np.uint8)
+
+
+ROW_CHECKS: Final[Mapping[str, RowCheck]] = {
+    "probabilities": probabilities,
+    FINITE_RULE: finite,
+    **TEXT_CHECKS,
+}
 TABLE_CHECKS: Final[Mapping[str, TableCheck]] = {
     "probabilities": probabilities_table,
     FINITE_RULE: finite_table,
+    "confidence": confidence_table,
+    "text": text_table,
+    "json_schema": text_table,
 }
 
 
-def _verdict(check: Check, cells: Sequence[Cell]) -> Verdict:
+def _verdict(judge: RowCheck, check: Check, cells: Sequence[Cell]) -> Verdict:
     try:
-        return _FROM_ANSWER[probabilities(check, cells)]
+        return _FROM_ANSWER[judge(check, cells)]
     except LanguageError:
         return Verdict.ERROR
 

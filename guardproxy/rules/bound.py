@@ -4,19 +4,24 @@ Decides nothing about a row as a whole: which action wins and which candidate is
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from guardproxy.decision import Candidate, Finding, Mode, Phase, Verdict
+from guardproxy.decision import Action, Candidate, Finding, Mode, Phase, Scope, Verdict
 from guardproxy.profile.model import Profile
-from guardproxy.rules.compiled import CompiledPhase, Programs
-from guardproxy.rules.language import Ref
+from guardproxy.rules.batches import Batches, bind_batches
+from guardproxy.rules.compiled import Compiled, Programs
+from guardproxy.rules.excepts import LOUD, is_live
+from guardproxy.rules.kpis import Kpis
+from guardproxy.rules.language import Column, Ref
 from guardproxy.rules.layout import one_row
-from guardproxy.rules.model import FallbackSpec, Rule, View
+from guardproxy.rules.model import FallbackSpec, Rule, Unless, View
 from guardproxy.rules.names import ModelNames, profiled_output
 from guardproxy.rules.plan import Plan, PlannedRule, judge_one, make_plan
-from guardproxy.rules.report import Lookup, as_number, evaluate, lookup_in, report
+from guardproxy.rules.report import comparisons, lookup_in, report, report_points
+from guardproxy.rules.rollout import acts_in, drawn, is_demoted
+from guardproxy.rules.sentences import Lookup, as_number, evaluate
 from guardproxy.table import Cell, Codes, table_from_records
 
 NO_PAST: Final = "no previous answer for this entity yet"
@@ -24,7 +29,11 @@ NO_PAST: Final = "no previous answer for this entity yet"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundRules:
-    """Compiled rules for messages with exactly these features and outputs. Use `Ruleset.bind` to make them."""
+    """Compiled rules for messages with exactly these features and outputs. Use `Ruleset.bind` to make them.
+
+    `warming` are the rules whose verdict depends on rolling functions, by their place in `rule_ids`, with those
+    functions' spellings. `scoring` are the places of the rules that add points, `scored` of those that sum them.
+    """
 
     features: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -35,7 +44,15 @@ class BoundRules:
     planned: Mapping[str, PlannedRule]
     phase_rules: Mapping[Phase, tuple[Rule, ...]]
     rule_ids: tuple[str, ...]
+    places: Mapping[str, int]
+    revs: Mapping[str, str]
     vetoes: tuple[PlannedRule, ...]
+    canaries: tuple[Rule, ...]
+    told: Mapping[Phase, Batches]
+    measures: Kpis
+    warming: tuple[tuple[int, tuple[str, ...]], ...]
+    scoring: tuple[int, ...]
+    scored: tuple[int, ...]
 
     @property
     def history_keys(self) -> tuple[tuple[str, ...], ...]:
@@ -67,26 +84,83 @@ class BoundRules:
         if phase is Phase.RESPONSE and (view.output is None or view.output.fields != self.outputs):
             raise ValueError("the rules are bound to other outputs than the response has")
 
-    def acts(self, rule: Rule, verdict: Verdict) -> bool:
-        """Tell whether the rule is enforced and the verdict counts as a violation."""
-        return rule.acts_on(verdict)
+    def lookup(self, rule: Rule, row: int, view: View) -> Lookup:
+        """Return a function from a name in a rule's expressions to its value on one row."""
+        return self._lookup(self.planned[rule.id], row, view)
 
-    def finding(self, rule: Rule, row: int, verdict: Verdict, view: View) -> Finding:
-        """Explain one verdict."""
-        said = report(self.planned[rule.id], row, verdict, view, self.names, self.profile)
+    def seeing(self, view: View) -> View:
+        """Return the view with all that is the same for every row worked out, so that explaining many rows is cheap."""
+        if view.drawn is not None:
+            return view
+        for phase, batches in self.told.items():
+            if phase is Phase.REQUEST or view.output is not None:
+                view = batches.into(view)
+        return view._replace(drawn=drawn(self.canaries, view.identity))
+
+    def acts(self, rule: Rule, verdict: Verdict, view: View) -> bool:
+        """Tell whether the rule is enforced in the exchange of this view, and the verdict counts as a violation."""
+        return verdict in rule.counts and acts_in(rule, view)
+
+    def finding(
+        self, rule: Rule, row: int, verdict: Verdict, view: View, points: Sequence[tuple[str, float]] = ()
+    ) -> Finding:
+        """Explain one verdict. `points` are those that rules added to this row, for a rule that sums them."""
+        view = self.seeing(view)
+        planned = self.planned[rule.id]
+        if rule.kind == "score":
+            said = report_points(rule, points)
+        else:
+            said = report(planned, row, verdict, view, self.names, self.profile)
+        demoted = is_demoted(planned.rule, view)
         return Finding(
             rule=rule.id,
             row=row,
             verdict=verdict,
             mode=rule.mode,
-            action=rule.action,
+            action=Action.WARN if demoted else rule.action,
             severity=rule.severity,
             message=said.message,
             measured=said.measured,
             bound=said.bound,
             bound_source=said.source,
-            acts=self.acts(rule, verdict),
+            acts=self.acts(rule, verdict, view),
+            rev=self.revs.get(rule.id, ""),
+            demoted=demoted,
         )
+
+    def excepted(self, rule: Rule, row: int, view: View) -> Unless | None:
+        """Return the named exception that made a rule's verdict on a row `skipped`; None when none did."""
+        planned = self.planned[rule.id]
+        if not planned.programs.unless:
+            return None
+        view = self.seeing(view)
+        index = self.phase_rules[rule.phase].index(planned.rule)
+        if not LOUD[self.plans[rule.phase].raw(index, view, row)]:
+            return None
+        return self._covering(planned, row, view)
+
+    def covers(self, rule: Rule, unless: Unless, row: int, view: View) -> bool:
+        """Tell whether an exception of a rule holds on a row, whatever the rule's verdict."""
+        planned = self.planned[rule.id]
+        lookup = self._lookup(planned, row, view)
+        return is_live(unless, view) and any(
+            one == unless and evaluate(program, lookup) is True for one, program in planned.programs.unless
+        )
+
+    def compared(self, rule: Rule, row: int, view: View) -> str:
+        """Return the values on both sides of the comparisons that a rule's verdict rests on; nothing if there is none."""
+        planned = self.planned[rule.id]
+        wants = planned.programs.wants
+        return "" if wants is None else comparisons(wants, self._lookup(planned, row, view))
+
+    def kpis(self, view: View) -> Mapping[str, Column]:
+        """Return the values of the model's KPIs by row; a cell is missing where its KPI cannot be had."""
+        return self.measures.columns(view)
+
+    def warms(self, index: int, view: View) -> bool:
+        """Tell whether the rule at a place of `rule_ids` waits for a rolling function that has seen too little."""
+        waits = next((names for place, names in self.warming if place == index), ())
+        return any(view.recent.get(name) is None for name in waits)
 
     def clamped(self, rule: Rule, row: int, view: View) -> Mapping[str, Cell] | None:
         """Return the nearest value that a range or max_change allows, by output; None when there is none.
@@ -95,7 +169,7 @@ class BoundRules:
         """
         planned = self.planned[rule.id]
         programs, fields = planned.programs, planned.check.fields
-        if programs.low is None and programs.high is None:
+        if not fields or (programs.low is None and programs.high is None):
             return None
         lookup = self._lookup(planned, row, view)
         value = lookup(Ref(fields[0].space, fields[0].name))
@@ -127,24 +201,60 @@ class BoundRules:
                 yield self._named(spec, {name: evaluate(program, lookup) for name, program in exprs})
 
     def refusals(self, view: View, row: int, values: Mapping[str, Cell]) -> tuple[str, ...]:
-        """Return the enforced rules that these values, in place of the row's own, would not satisfy.
+        """Return the rules enforced here that these values, in place of the row's own, would not satisfy.
 
-        Only rules that read the output have a say: the others judge what no fallback can mend.
+        Only rules that read the output have a say: the others judge what no fallback can mend. Nor have rules about a
+        whole batch or a stretch of time. What earns points is refused where they, with those of the request, reach a sum;
+        the request's points alone are what no candidate can mend.
         """
-        if not self.vetoes or view.output is None:
+        output = view.output
+        if output is None or not (self.vetoes or self.scored):
             return ()
+        view = self.seeing(view)
         single = one_row(view, row)
-        own = view.output.record(row)
+        own = output.record(row)
         record = {name: values.get(name, own.get(name)) for name in self.outputs}
-        table = table_from_records([record])
-        replaced = View(single.features, table, single.facts, single.previous)
-        plan = self.plans[Phase.RESPONSE]
-        cells = plan.layout.rows(replaced)[0]
-        return tuple(
-            planned.rule.id
+        replaced = single._replace(output=table_from_records([record]))
+        cells = self.plans[Phase.RESPONSE].layout.rows(replaced)[0]
+        violated = [
+            planned.rule
             for planned in self.vetoes
-            if judge_one(planned, cells, replaced) in planned.rule.counts
+            if self._speaks(planned.rule, view) and self._counts(planned, cells, replaced)
+        ]
+        refused = [rule.id for rule in violated if rule.action is not Action.SCORE]
+        points = sum(rule.points for rule in violated if rule.action is Action.SCORE)
+        points += self._earned(single) if points else 0.0
+        sums = [self.planned[self.rule_ids[place]].rule for place in self.scored]
+        refused += [rule.id for rule in sums if points and points >= rule.points and self._speaks(rule, view)]
+        return tuple(refused)
+
+    def _earned(self, single: View) -> float:
+        """Return the points that the rules of the request give a view of one row."""
+        phase = Phase.REQUEST
+        found = [one for one in self.plans[phase].rules if one.rule.action is Action.SCORE]
+        if not found:
+            return 0.0
+        cells = self.plans[phase].layout.rows(single)[0]
+        return sum(
+            one.rule.points for one in found if acts_in(one.rule, single) and self._counts(one, cells, single)
         )
+
+    def _speaks(self, rule: Rule, view: View) -> bool:
+        """Tell whether a rule may object to a candidate: not when the breaker took it down, or it would go on rejecting."""
+        return acts_in(rule, view) and not is_demoted(rule, view)
+
+    def _counts(self, planned: PlannedRule, cells: Sequence[Cell], view: View) -> bool:
+        verdict = judge_one(planned, cells, view)
+        if LOUD[verdict] and planned.programs.unless and self._covering(planned, 0, view) is not None:
+            return False
+        return verdict in planned.rule.counts
+
+    def _covering(self, planned: PlannedRule, row: int, view: View) -> Unless | None:
+        lookup = self._lookup(planned, row, view)
+        for unless, program in planned.programs.unless:
+            if is_live(unless, view) and evaluate(program, lookup) is True:
+                return unless
+        return None
 
     def stake(self, rule: Rule, row: int, view: View) -> float | None:
         """Return what is at stake in a row, by the rule's `hold.value`; None when it cannot be said."""
@@ -156,7 +266,7 @@ class BoundRules:
         return None if number is None or not math.isfinite(number) else number
 
     def _lookup(self, planned: PlannedRule, row: int, view: View) -> Lookup:
-        return lookup_in(view, row, planned.by, self.names)
+        return lookup_in(self.seeing(view), row, planned.by, self.names)
 
     def _whole(self, name: str, value: float, low: float, high: float) -> float:
         own = None if self.profile is None else profiled_output(self.profile, name, self.outputs)
@@ -196,20 +306,19 @@ class BoundRules:
 
 
 def bind_rules(
-    compiled: Mapping[Phase, CompiledPhase],
+    compiled: Compiled,
     features: tuple[str, ...],
     outputs: tuple[str, ...],
     profile: Profile | None,
     names: ModelNames,
     key: tuple[str, ...],
+    revs: Mapping[str, str],
 ) -> BoundRules:
     """Place compiled rules on a message's field names."""
-    plans = {phase: make_plan(compiled[phase], features, outputs, profile, key) for phase in Phase}
+    phases = compiled.phases
+    plans = {phase: make_plan(phases[phase], features, outputs, profile, key) for phase in Phase}
     ordered = [planned for phase in Phase for planned in plans[phase].rules]
-    rules = {phase: tuple(one.rule for one in plans[phase].rules) for phase in Phase}
-    vetoes = tuple(
-        one for one in plans[Phase.RESPONSE].rules if one.rule.mode is Mode.ENFORCE and one.rule.reads_output
-    )
+    rule_ids = tuple(one.rule.id for one in ordered)
     return BoundRules(
         features=features,
         outputs=outputs,
@@ -218,16 +327,29 @@ def bind_rules(
         key=key,
         plans=plans,
         planned={one.rule.id: one for one in ordered},
-        phase_rules=rules,
-        rule_ids=tuple(one.rule.id for one in ordered),
-        vetoes=vetoes,
+        phase_rules={phase: tuple(one.rule for one in plans[phase].rules) for phase in Phase},
+        rule_ids=rule_ids,
+        places={rule_id: place for place, rule_id in enumerate(rule_ids)},
+        revs=revs,
+        vetoes=tuple(one for one in plans[Phase.RESPONSE].rules if _has_veto(one.rule)),
+        canaries=tuple(one.rule for one in ordered if one.rule.mode is Mode.CANARY),
+        told={phase: bind_batches(phases[phase].told, features, outputs, key) for phase in Phase},
+        measures=compiled.kpis.bind(features, outputs, key),
+        warming=tuple(
+            (place, one.programs.recents) for place, one in enumerate(ordered) if one.programs.recents
+        ),
+        scoring=tuple(place for place, one in enumerate(ordered) if one.rule.action is Action.SCORE),
+        scored=tuple(place for place, one in enumerate(ordered) if one.rule.kind == "score"),
     )
+
+
+def _has_veto(rule: Rule) -> bool:
+    return rule.enforced and rule.reads_output and rule.scope is Scope.ROW and rule.kind != "score"
 
 
 def _looks_back(programs: Programs) -> bool:
-    expressions = [programs.when, programs.wants, programs.stake, *programs.exprs.values()]
-    refs = [ref for program in expressions if program is not None for ref in program.refs]
-    refs += [] if programs.message is None else programs.message.refs
-    return any(ref.space == "previous" for ref in refs) or any(
-        spec.kind == "previous" for spec in programs.rule.fallback
-    )
+    if any(spec.kind == "previous" for spec in programs.rule.fallback):
+        return True
+    refs = [ref for program in programs.all() for ref in program.all_refs]
+    refs += [] if programs.message is None else programs.message.all_refs
+    return any(ref.space == "previous" for ref in refs)

@@ -1,36 +1,51 @@
 """The check keys of a rule: what each may hold, and the expression that it comes down to.
 
 Decides that a range, a change, a set, an order and a demand are all one expression, so that both back-ends of the
-language serve them; the profile and probabilities look at many cells at once and are left to `blocks`.
+language serve them; the profile and probabilities look at many cells at once and are left to `blocks`, what is asked of
+text and of many fields at once is read by `text_checks`.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+from guardproxy.decision import Scope
 from guardproxy.rules.context import Context, number_text, ref_text
-from guardproxy.rules.language import Kind, Program, compile_expression
+from guardproxy.rules.language import Kind, Program
 from guardproxy.rules.model import Check, Field
+from guardproxy.rules.text_checks import (
+    fields_of,
+    read_confidence,
+    read_json_schema,
+    read_missing_share,
+    read_text,
+)
 from guardproxy.source import Entry, MappingNode, Node, Scalar, SequenceNode, kind_of
 
 SLACK: Final = 1e-9
 """A change may pass its bound by this much: the bound is included, and a quotient of floats is rarely exact."""
 
+LIKELY_PERCENT: Final = 5.0
+"""A change by so many times or more that is written without a per cent sign is warned of."""
 DEFAULT_TOLERANCE: Final = 0.001
 MAX_VALUES: Final = 1_000
 MAX_ORDER: Final = 64
 
+_PREVIOUS: Final = r"previous(?:\.\w+)*|last|prev|yesterday|before|last_value|past|self"
 _OUTSIDE: Final = re.compile(r"p(\d{1,3}(?:\.\d{1,4})?)\s*\.\.\s*p(\d{1,3}(?:\.\d{1,4})?)")
 
 
 def read_check(key: str, node: Node, context: Context) -> Check | None:
     """Read the value of a check key; None when something in it is wrong, which is then reported."""
+    if key not in ("require", "forbid"):
+        context = context.within(Scope.ROW)  # what these compare is of one row, whatever the rule's scope
     check = _READERS[key](node, context)
     if check is None or not check.wants:
         return check
-    made = compile_expression(check.wants, context.names, want=Kind.FLAG)
+    made = context.compile(check.wants, Kind.FLAG)
     if isinstance(made, Program):
         return check
     # The parts were fine by themselves: together they are too long, too deep, or of kinds that cannot meet.
@@ -49,7 +64,11 @@ def _range(node: Node, context: Context) -> Check | None:
         return None
     if _empty(entries, context):
         return None
-    ref = ref_text(named)
+    return replace(range_check(ref_text(named), low or "", high or ""), fields=(named,))
+
+
+def range_check(ref: str, low: str, high: str) -> Check:
+    """Return the check that an operand lies within bounds, each an operand's text or empty, not both empty."""
     terms = [(f"{ref} >= {low}", f"below min {_bare(low)}")] if low else []
     terms += [(f"{ref} <= {high}", f"above max {_bare(high)}")] if high else []
     wants = f"{low} <= {ref} <= {high}" if low and high else terms[0][0]
@@ -60,7 +79,7 @@ def _range(node: Node, context: Context) -> Check | None:
         if low
         else f"<= {_bare(high)}"
     )
-    return Check("range", (named,), wants, low=low or "", high=high or "", terms=tuple(terms), bound=bound)
+    return Check("range", (), wants, low=low, high=high, terms=tuple(terms), bound=bound)
 
 
 def _empty(entries: Mapping[str, Entry], context: Context) -> bool:
@@ -84,8 +103,10 @@ def _max_change(node: Node, context: Context) -> Check | None:
     if isinstance(node, MappingNode) and not {"up", "down"} & set(node.entries):
         context.reader.report("E205", "max_change needs 'up' or 'down'", node.place)
     base, by = _against(entries, named, context), _by(entries, context)
+    signs = [_sensible(key, entries, context) for key in ("up", "down", "floor")]
     if (
         named is None
+        or not all(signs)
         or base is None
         or by is None
         or _lost(entries, parts)
@@ -93,6 +114,26 @@ def _max_change(node: Node, context: Context) -> Check | None:
     ):
         return None
     return _change(named, base, by, {key: text or "" for key, text in parts.items()})
+
+
+def _sensible(key: str, entries: Mapping[str, Entry], context: Context) -> bool:
+    """Report a bound below zero, and warn of one that is most likely per cent: `up: 60` is sixty times as much."""
+    node = entries[key].value if key in entries else None
+    if not isinstance(node, Scalar):
+        return True
+    value = -1.0 if re.fullmatch(r"-[0-9.]+%", str(node.value)) else _literal(node)
+    if value is None:
+        return True
+    if value < 0:
+        message = f"max_change.{key} must not be below zero: it says how far the value may move"
+        context.reader.report("E208", message, node.place, f"write {node.raw.strip().lstrip('-')[:40]}")
+        return False
+    if key != "floor" and value >= LIKELY_PERCENT:
+        message = f"{key}: {value:g} lets the value move by {value:,.0%}"
+        context.reader.report(
+            "W413", message, node.place, f"write {value:g}% if per cent are meant", "warning"
+        )
+    return True
 
 
 def _change(named: Field, base: str, by: tuple[str, ...], parts: Mapping[str, str]) -> Check:
@@ -121,6 +162,10 @@ def _against(entries: Mapping[str, Entry], named: Field | None, context: Context
     if entry is None:
         return None
     if not (isinstance(entry.value, Scalar) and entry.value.value == "previous"):
+        if _means_previous(entry.value):
+            message = "max_change.against must be previous or a field"
+            context.reader.report("E206", message, entry.value.place, "write previous")
+            return None
         if "by" in entries:
             context.reader.report(
                 "E302", "'by' belongs to 'against: previous'", entries["by"].key, "remove it"
@@ -135,6 +180,12 @@ def _against(entries: Mapping[str, Entry], named: Field | None, context: Context
     return None if named is None else "previous" + ref_text(named).removeprefix("output")
 
 
+def _means_previous(node: Node) -> bool:
+    """Tell whether a text that is no field can only mean the last answer: `yesterday`, `last`, `previous.demand`."""
+    text = node.value if isinstance(node, Scalar) else None
+    return isinstance(text, str) and re.fullmatch(_PREVIOUS, text) is not None
+
+
 def _by(entries: Mapping[str, Entry], context: Context) -> tuple[str, ...] | None:
     entry = entries.get("by")
     if entry is None:
@@ -144,6 +195,12 @@ def _by(entries: Mapping[str, Entry], context: Context) -> tuple[str, ...] | Non
         if isinstance(entry.value, Scalar)
         else context.reader.items(entry.value, "max_change.by")
     )
+    for each in nodes:
+        text = each.value if isinstance(each, Scalar) else None
+        if isinstance(text, str) and re.fullmatch(r"[^\W\d]\w*", text):
+            message = f"max_change.by must name features, not '{text[:60]}'"
+            context.reader.report("E206", message, each.place, f"write features.{text[:60]}")
+            return None
     fields = context.fields(nodes, "max_change.by")
     if fields is None or not nodes:
         return None
@@ -160,6 +217,13 @@ def _one_of(node: Node, context: Context) -> Check | None:
     if "values" not in entries:
         return None
     listed = entries["values"].value
+    if isinstance(listed, Scalar) and isinstance(listed.value, str):
+        name = listed.value.removeprefix("lists.")
+        if name in context.names.candidates("lists"):
+            where = ref_text(named) if named is not None else "output.x"
+            advice = f"write require: {where} in {name}, instead of one_of"
+            context.reader.report("E206", "one_of.values must be written out", listed.place, advice)
+            return None
     items = context.reader.items(listed, "one_of.values")
     if isinstance(listed, SequenceNode) and not 0 < len(items) <= MAX_VALUES:
         context.reader.report("E208", f"one_of.values must have 1 to {MAX_VALUES} values", listed.place)
@@ -188,6 +252,12 @@ def _literal_text(node: Node, context: Context) -> str | None:
 
 
 def _order(node: Node, context: Context) -> Check | None:
+    if isinstance(node, Scalar) and isinstance(node.value, str) and re.search("[<>]", node.value):
+        names = [part for part in re.split(r"\s*[<>]=?\s*", node.value.strip()) if part]
+        ordered = reversed(names) if ">" in node.value else names
+        advice = f"write order: [{', '.join(ordered)[:80]}], the smallest first"
+        context.reader.report("E206", "order must be a list, not text", node.place, advice)
+        return None
     nodes = context.reader.items(node, "order")
     if isinstance(node, SequenceNode) and not 2 <= len(nodes) <= MAX_ORDER:
         context.reader.report("E208", f"order needs 2 to {MAX_ORDER} fields", node.place)
@@ -236,7 +306,7 @@ def _profile(node: Node, context: Context) -> Check | None:
         good = outside is not None
     if "at_least" in entries:
         at_least = context.reader.integer(entries["at_least"].value, "profile.at_least", low=1, high=10_000)
-    picked = _profile_fields(entries["fields"].value, context) if "fields" in entries else None
+    picked = fields_of(entries["fields"].value, context, "profile.fields") if "fields" in entries else None
     if picked is None or at_least is None or not good:
         return None
     every, fields = picked
@@ -247,22 +317,6 @@ def _profile(node: Node, context: Context) -> Check | None:
     words = f"p{outside[0]:g} .. p{outside[1]:g}" if outside else "the learned bounds"
     bound = f"inside {words}" + (f" (fewer than {at_least} fields outside)" if at_least > 1 else "")
     return Check("profile", fields, bound=bound, every=every, outside=outside, at_least=at_least)
-
-
-def _profile_fields(node: Node, context: Context) -> tuple[str, tuple[Field, ...]] | None:
-    if isinstance(node, Scalar) and node.value in ("features.*", "output.*"):
-        return str(node.value).removesuffix(".*"), ()
-    nodes = (node,) if isinstance(node, Scalar) else context.reader.items(node, "profile.fields")
-    fields = context.fields(nodes, "profile.fields", bare=True)
-    if isinstance(node, SequenceNode) and not nodes:
-        context.reader.report("E208", "profile.fields must name at least one field", node.place)
-    if not fields:
-        return None
-    if len({named.space for named in fields}) > 1:
-        message = "profile.fields must be all features or all outputs: they are judged at different times"
-        context.reader.report("E206", message, node.place, "write two rules")
-        return None
-    return "", fields
 
 
 def _percentiles(node: Node, context: Context) -> tuple[float, float] | None:
@@ -304,6 +358,10 @@ _READERS: Final[Mapping[str, Callable[[Node, Context], Check | None]]] = {
     "one_of": _one_of,
     "order": _order,
     "probabilities": _probabilities,
+    "confidence": read_confidence,
+    "text": read_text,
+    "json_schema": read_json_schema,
+    "missing_share": read_missing_share,
     "profile": _profile,
     "require": _require,
     "forbid": _forbid,

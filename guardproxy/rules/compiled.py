@@ -4,16 +4,18 @@ Decides which expressions a rule has, folds the profile's statistics into them o
 judge. Finding a message's cells for them is left to `layout`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from guardproxy.decision import Mode, Phase
 from guardproxy.errors import OperatorError
 from guardproxy.profile.model import Profile
+from guardproxy.rules.batches import Columns, CompiledBatches, Row, compile_batches
 from guardproxy.rules.blocks import ROW_CHECKS
+from guardproxy.rules.excepts import CompiledExceptions, CompiledUnless
+from guardproxy.rules.kpis import CompiledKpis, compile_kpis, with_kpis
 from guardproxy.rules.language import (
-    Column,
+    Aggregate,
     Kind,
     LanguageError,
     Program,
@@ -24,19 +26,17 @@ from guardproxy.rules.language import (
     scalar,
     vector,
 )
+from guardproxy.rules.language.nodes import Name, children
 from guardproxy.rules.layout import Slots, make_slots
-from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, Check, Rule
+from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, Check, Kpi, Rule, Unless
 from guardproxy.rules.names import ModelNames, open_names
 from guardproxy.table import Cell
-
-Row: TypeAlias = Callable[[Sequence[Cell]], Cell]
-Columns: TypeAlias = Callable[[Sequence[Column], int], Column]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Programs:
     """A rule's expressions; `exprs` are those of its fallback chain by (link, output), `stats` what the verdict took
-    from the profile.
+    from the profile, `recents` the rolling functions that the verdict depends on, by their spelling.
     """
 
     rule: Rule
@@ -47,7 +47,22 @@ class Programs:
     stake: Program | None
     exprs: Mapping[tuple[int, str], Program]
     message: Template | None
+    unless: tuple[tuple[Unless, Program], ...]
     stats: tuple[Ref, ...]
+    recents: tuple[str, ...]
+
+    def all(self) -> Iterator[Program]:
+        """Yield every expression, those in the message too."""
+        found = (self.when, self.wants, self.low, self.high, self.stake, *self.exprs.values())
+        yield from (program for program in found if program is not None)
+        yield from (program for _, program in self.unless)
+
+    def aggregates(self) -> Mapping[Ref, Aggregate]:
+        """Return the batch and rolling functions of all expressions."""
+        found = {} if self.message is None else dict(self.message.aggregates)
+        for program in self.all():
+            found |= program.aggregates
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,25 +83,56 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledPhase:
-    """The rules of one phase and the slots that their functions read."""
+    """The rules of one phase and the slots that their functions read.
+
+    `batches` are the batch functions that verdicts depend on, `told` all of the phase, for explaining.
+    """
 
     slots: Slots
     rules: tuple[CompiledRule, ...]
+    batches: CompiledBatches
+    excepts: CompiledExceptions
+    excepted: CompiledBatches
+    told: CompiledBatches
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """All rules of a model, by phase, with its KPIs. `recents` are the rolling functions, by their spelling."""
+
+    phases: Mapping[Phase, CompiledPhase]
+    kpis: CompiledKpis
+    recents: Mapping[str, Aggregate]
 
 
 def compile_rules(
-    rules: tuple[Rule, ...], profile: Profile | None, stats: Mapping[tuple[str, str], float]
-) -> Mapping[Phase, CompiledPhase]:
+    rules: tuple[Rule, ...],
+    profile: Profile | None,
+    stats: Mapping[tuple[str, str], float],
+    lists: Mapping[str, frozenset[Cell]],
+    kpis: tuple[Kpi, ...],
+) -> Compiled:
     """Compile the rules that are not off. Raises `OperatorError` for a rule that was never checked by `load_rulesets`.
 
     Without a profile there is nothing for the built-in profile rule to look at, so it is left out.
     """
     names = open_names(profile, stats)
+    names = with_kpis(replace(names, lists={**names.lists, **lists}), kpis)
     active = [rule for rule in rules if rule.mode is not Mode.OFF]
     if profile is None:
         active = [rule for rule in active if not (rule.built_in and rule.id == INSIDE_RULE)]
     programs = [_programs(rule, names) for rule in active]
-    return {phase: _phase([one for one in programs if one.rule.phase is phase]) for phase in Phase}
+    recents: dict[str, Aggregate] = {}
+    for found in (
+        *(one.aggregates() for one in programs),
+        *(names.kpis[kpi.name].aggregates for kpi in kpis),
+    ):
+        recents |= {ref.name: one for ref, one in found.items() if ref.space == "recent"}
+    return Compiled(
+        {phase: _phase([one for one in programs if one.rule.phase is phase]) for phase in Phase},
+        compile_kpis(kpis, names.kpis),
+        recents,
+    )
 
 
 def _phase(programs: Sequence[Programs]) -> CompiledPhase:
@@ -97,7 +143,37 @@ def _phase(programs: Sequence[Programs]) -> CompiledPhase:
     ]
     whole = any(one.rule.kind == FINITE_RULE for one in programs)
     slots = make_slots(wanted, whole=whole)
-    return CompiledPhase(slots, tuple(_functions(one, slots) for one in programs))
+    verdicts = [program for one in programs for program in (one.when, one.wants) if program is not None]
+    excepts = [program for one in programs for _, program in one.unless]
+    return CompiledPhase(
+        slots,
+        tuple(_functions(one, slots) for one in programs),
+        compile_batches(program.aggregates for program in verdicts),
+        _exceptions(programs),
+        compile_batches(program.aggregates for program in excepts),
+        compile_batches(one.aggregates() for one in programs),
+    )
+
+
+def _exceptions(programs: Sequence[Programs]) -> CompiledExceptions:
+    wanted = [
+        (ref, one.rule.check.by) for one in programs for _, program in one.unless for ref in program.refs
+    ]
+    slots = make_slots(wanted, whole=False)
+    found = []
+    for index, one in enumerate(programs):
+        by = one.rule.check.by
+        made = [
+            CompiledUnless(
+                unless,
+                _yes_or_no(program, slots.of(program, by)),
+                vector(program, slots.of(program, by)),
+            )
+            for unless, program in one.unless
+        ]
+        if made:
+            found.append((index, tuple(made)))
+    return CompiledExceptions(slots, tuple(found))
 
 
 def _functions(programs: Programs, slots: Slots) -> CompiledRule:
@@ -163,7 +239,9 @@ def _programs(rule: Rule, shared: ModelNames) -> Programs:
     check = rule.check
     wants = _program(rule, check.wants, names)
     when = _program(rule, rule.when, names)
-    stats = tuple(sorted(names.used))
+    stats = tuple(sorted(names.used | _stats_of_kpis((wants, when))))
+    recents = dict.fromkeys(ref.name for ref in (*_refs(wants), *_refs(when)) if ref.space == "recent")
+    unless = [(one, _program(rule, one.when, names)) for one in rule.unless]
     return Programs(
         rule=rule,
         when=when,
@@ -173,8 +251,29 @@ def _programs(rule: Rule, shared: ModelNames) -> Programs:
         stake=_program(rule, rule.hold.value, names),
         exprs=_exprs(rule, names),
         message=_template(rule, names),
+        unless=tuple((one, program) for one, program in unless if program is not None),
         stats=stats,
+        recents=tuple(recents),
     )
+
+
+def _stats_of_kpis(programs: Iterable[Program | None]) -> set[Ref]:
+    """Return the profile's statistics that the KPIs of some programs take."""
+    found: set[Ref] = set()
+    waiting = [kpi for program in programs if program is not None for kpi in program.kpis.values()]
+    done: set[int] = set()
+    while waiting:
+        kpi = waiting.pop()
+        if id(kpi) not in done:
+            done.add(id(kpi))
+            waiting += kpi.kpis.values()
+            nodes = [kpi.tree]
+            while nodes:
+                node = nodes.pop()
+                nodes += children(node)
+                if isinstance(node, Name) and node.ref.space == "profile" and node.ref.stat != "values":
+                    found.add(node.ref)
+    return found
 
 
 def _exprs(rule: Rule, names: ModelNames) -> Mapping[tuple[int, str], Program]:

@@ -6,15 +6,33 @@ Decides how a node becomes a field, an expression or an operand of one. Which ke
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import pairwise
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias, TypeVar
 
+from guardproxy.decision import Scope
+from guardproxy.rules.foreign import KEYS, NESTS, SHAPES, mapping_of
 from guardproxy.rules.language import Flaw, Kind, Program, Ref, Template, compile_expression, compile_template
 from guardproxy.rules.model import Field, Locus
 from guardproxy.rules.names import ModelNames
-from guardproxy.source import Entry, MappingNode, Node, Place, Reader, Scalar, did_you_mean, kind_of, likely
+from guardproxy.source import (
+    MAX_PROBLEMS,
+    Entry,
+    MappingNode,
+    Node,
+    Place,
+    Reader,
+    Scalar,
+    SequenceNode,
+    did_you_mean,
+    kind_of,
+    likely,
+)
 
 _DOTTED: Final = re.compile(r"(features|output)\.([A-Za-z_][A-Za-z0-9_]*)")
 _QUOTED: Final = re.compile(r'(features|output)\[\s*("(?:[^"\\]|\\.)*")\s*\]')
@@ -22,17 +40,110 @@ _KEYWORDS: Final = frozenset(
     ("and", "or", "not", "in", "is", "missing", "if", "then", "else", "true", "false")
 )
 _SPACES: Final = ("features", "output")
+_NO_HINTS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+_Compiled: TypeAlias = tuple[Program | tuple[Flaw, ...], frozenset[str]]
+V = TypeVar("V")
+
+
+class Traced(Mapping[str, V]):
+    """A mapping that remembers in `touched` which names were read, with `prefix` before them.
+
+    A name with a dot is not the operator's: it is of the values that a profile knows.
+    """
+
+    def __init__(self, held: Mapping[str, V], prefix: str, touched: set[str]) -> None:
+        self._held, self._prefix, self._touched = held, prefix, touched
+
+    def __getitem__(self, name: str) -> V:
+        value = self._held[name]
+        if "." not in name:
+            self._touched.add(self._prefix + name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+def traced(names: ModelNames, touched: set[str]) -> ModelNames:
+    """Return names that remember which lists and KPIs were read."""
+    lists, kpis = Traced(names.lists, "lists.", touched), Traced(names.kpis, "kpi.", touched)
+    return replace(names, lists=lists, kpis=kpis)
 
 
 @dataclass(slots=True)
 class Context:
-    """The state of reading one document. `forgiven` are places where a YAML 1.1 word is meant (`mode: off`)."""
+    """The state of reading one document for one model.
+
+    `forgiven` are places where a YAML 1.1 word is meant (`mode: off`). `scope` is that of the rule whose expressions are
+    being read. `touched` gathers the lists and KPIs that expressions name, spelled `lists.NAME` and `kpi.NAME`; `names`
+    must have been made with `traced` for that; `used` keeps all that ever were. `scored` tells whether the model has a
+    `score` block; `read` gathers the names that decide verdicts. `today` is the day that exceptions are compared with, None when nobody asked.
+    """
 
     reader: Reader
     names: ModelNames
     model: str
     outputs: tuple[str, ...] | None
     forgiven: set[tuple[int, int]] = field(default_factory=set)
+    scope: Scope = Scope.ROW
+    touched: set[str] = field(default_factory=set)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    today: date | None = None
+    compiled: dict[tuple[str, Kind | None, Scope], _Compiled] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    scored: bool = False
+    unkept: int = 0
+    read: set[Ref] = field(default_factory=set)
+
+    def uses(self) -> tuple[tuple[str, str], ...]:
+        """Return the lists and KPIs named since the last call, each with the digest of what it holds."""
+        found = tuple((name, self.digests[name]) for name in sorted(self.touched) if name in self.digests)
+        self.used.update(self.touched)
+        self.touched.clear()
+        return found
+
+    @contextmanager
+    def at(self, part: str) -> Iterator[None]:
+        """Say in every problem that is reported meanwhile what is being read: `rule demand-plausible, require`."""
+        before = self.reader.where
+        self.reader.where = f"{before}, {part}" if before else part
+        try:
+            yield
+        finally:
+            self.reader.where = before
+
+    def errors(self) -> int:
+        """Return how many errors were reported so far; ever more once the reader stops keeping them."""
+        found = sum(problem.severity == "error" for problem in self.reader.problems)
+        if len(self.reader.problems) > MAX_PROBLEMS:
+            # Nothing that is read from here on can be trusted, and no part of it must look whole.
+            self.unkept += 1
+        return found + self.unkept
+
+    def within(self, scope: Scope) -> "Context":
+        """Return the same context for the expressions of a rule of this scope."""
+        return self if scope is self.scope else replace(self, scope=scope)
+
+    def compile(self, text: str, want: Kind | None = None) -> Program | tuple[Flaw, ...]:
+        """Compile an expression, each text once; what it names is added to `touched` every time."""
+        key = (text, want, self.scope)
+        found = self.compiled.get(key)
+        if found is None:
+            before = frozenset(self.touched)
+            self.touched.clear()
+            made = compile_expression(text, self.names, want=want, scope=self.scope)
+            found = self.compiled[key] = (made, frozenset(self.touched))
+            self.touched.update(before)
+        self.touched.update(found[1])
+        return found[0]
 
     def locus(self, place: Place) -> Locus:
         """Return a place with its file."""
@@ -46,10 +157,18 @@ class Context:
         *,
         later: Sequence[str] = (),
         required: Sequence[str] = (),
+        misplaced: Mapping[str, str] = _NO_HINTS,
     ) -> dict[str, Entry]:
-        """Read a mapping; keys of later versions are named as such instead of being taken for typing mistakes."""
-        found = self.reader.mapping(node, what, (*known, *later), required)
-        for key in _cut_values(node, (*known, *later)):
+        """Read a mapping; keys of later versions are named as such instead of being taken for typing mistakes.
+
+        `misplaced` are keys that people write here though they belong elsewhere, each with what to write instead.
+        """
+        extra = (*known, *later)
+        sort = mapping_of(what)
+        foreign = {**KEYS.get(sort, _NO_HINTS), **misplaced}
+        shape = SHAPES.get(sort, "")
+        found = self.reader.mapping(node, what, extra, required, foreign=foreign, shape=shape, nests=NESTS)
+        for key in _cut_values(node, extra):
             # What a comma cut in two is reported already; its first half would only make noise.
             found.pop(key, None)
         for key in later:
@@ -79,7 +198,8 @@ class Context:
                 return None
             if isinstance(value, str) and value.strip():
                 return value
-        self.reader.report("E206", f"{what} must be an expression, not {kind_of(node)}", node.place)
+        message = f"{what} must be an expression, not {kind_of(node)}"
+        self.reader.report("E206", message, node.place, _expression_help(node))
         return None
 
     def number(self, node: Node, what: str) -> str | None:
@@ -92,7 +212,7 @@ class Context:
         text = self.reader.text(node, what)
         if text is None or not isinstance(node, Scalar):
             return None
-        made = compile_template(text, self.names)
+        made = compile_template(text, self.names, scope=self.scope)
         if isinstance(made, Template):
             return made
         self.flaws(made, node)
@@ -110,7 +230,7 @@ class Context:
         text = node.value if isinstance(node, Scalar) else None
         if not isinstance(text, str) or not text:
             self.reader.report(
-                "E206", f"{what} must name a field, not {kind_of(node)}", node.place, _FIELD_HELP
+                "E206", f"{what} must name a field, not {kind_of(node)}", node.place, _field_help(node)
             )
             return None
         named = parse_field(text)
@@ -145,7 +265,7 @@ class Context:
         return False
 
     def _compiled(self, node: Node, text: str, want: Kind | None) -> Program | None:
-        made = compile_expression(text, self.names, want=want)
+        made = self.compile(text, want)
         if isinstance(made, Program):
             return made
         if isinstance(node, Scalar):
@@ -156,8 +276,19 @@ class Context:
         return next((space for space in _SPACES if name in self.names.candidates(space)), None)
 
     def _guess(self, text: str) -> str:
-        space = self._space_of(text)
-        return f"write {ref_text(Field(space, text))}" if space else _FIELD_HELP
+        if text.startswith("kpi."):
+            return "a KPI has bounds of its own (`expect`), or write require: with it"
+        space, dot, name = text.partition(".")
+        close = likely(space, _SPACES) or _OTHER_SPACES.get(space.lower())
+        if dot and close and close != space and parse_field(f"{close}.{name}"):
+            return f"did you mean '{close}.{name}'?"
+        if space in ("request", "previous", "profile") or re.search(r"[-+*/()<>=]", text):
+            return f"only a plain field can stand here; write require: with {text[:40]} in it"
+        known = self._space_of(text)
+        if known:
+            return f"write {ref_text(Field(known, text))}"
+        plain = re.fullmatch(r"[^\W\d]\w*", text)
+        return f"write features.{text[:40]} or output.{text[:40]}" if plain else _FIELD_HELP
 
 
 def _cut_values(node: Node | None, known: Sequence[str]) -> list[str]:
@@ -170,6 +301,38 @@ def _cut_values(node: Node | None, known: Sequence[str]) -> list[str]:
         for before, key in pairwise(keys)
         if key not in known and node.entries[key].value.place == node.entries[key].key
     ]
+
+
+_OTHER_SPACES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("input", "inputs", "row", "data"), "features"),
+        **dict.fromkeys(("prediction", "predictions", "result", "response"), "output"),
+    }
+)
+
+
+def _expression_help(node: Node) -> str:
+    if isinstance(node, SequenceNode):
+        return "join the conditions with `and`, in one line"
+    if isinstance(node, MappingNode):
+        key = next(iter(node.entries), "")
+        if key in ("all", "and", "any", "or", "not", "all_of", "any_of"):
+            return "write it in one line, with `and`, `or` and `not`"
+        named = parse_field(key) is not None
+        return (
+            f"write a condition, such as {key[:40]} == 3"
+            if named
+            else "write a condition, such as output.x > 0"
+        )
+    return "write it behind the colon, or remove the key"
+
+
+def _field_help(node: Node) -> str:
+    return (
+        "one field stands here: write a rule for each of them"
+        if isinstance(node, SequenceNode)
+        else _FIELD_HELP
+    )
 
 
 _FIELD_HELP: Final = 'write features.NAME or output.NAME, or features["odd name"]'
@@ -193,6 +356,30 @@ def ref_text(named: Field) -> str:
     if _DOTTED.fullmatch(whole) and named.name not in _KEYWORDS:
         return whole
     return f"{named.space}[{json.dumps(named.name)}]"
+
+
+def kebab(text: str) -> str:
+    """Return a text as an id is written, in plain letters; empty when nothing of it can be."""
+    for letter, plain in _LETTERS.items():
+        text = text.replace(letter, plain)
+    plain_text = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
+    return "-".join(re.findall(r"[a-z0-9]+", plain_text))
+
+
+_LETTERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ä": "ae",
+        "ö": "oe",
+        "ü": "ue",
+        "Ä": "Ae",
+        "Ö": "Oe",
+        "Ü": "Ue",
+        "ß": "ss",
+        "ø": "o",
+        "æ": "ae",
+        "ł": "l",
+    }
+)
 
 
 def number_text(value: float) -> str:

@@ -28,7 +28,7 @@ Wanted: TypeAlias = tuple[Ref, By]
 _WIDE: Final = 4
 """A table with this many times more fields than are wanted has them picked in numpy before they become cells."""
 
-_SPACES: Final = ("features", "output", "request", "previous")
+_SPACES: Final = ("features", "output", "request", "recent", "batch", "previous")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,8 @@ class Layout:
 
     `features` (and `kept`, the same for single rows) picks the wanted features where the message has many more.
     `picks` gives, for the slots of fields, the position in a row's features followed by its predictions and by
-    a missing cell; `exact` the slots of each field whose cells a block may not be able to say.
+    a missing cell; `exact` the slots of each field whose cells a block may not be able to say. `facts`, `recents` and
+    `batches` are the same for all rows of an exchange.
     """
 
     slots: Slots
@@ -86,6 +87,8 @@ class Layout:
     whole_picks: tuple[int, ...]
     exact: tuple[Mapping[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]]
     facts: tuple[str, ...]
+    recents: tuple[str, ...]
+    batches: tuple[str, ...]
     past: tuple[tuple[By, tuple[str, ...]], ...]
 
     def one(self, view: View) -> Sequence[Cell]:
@@ -102,6 +105,8 @@ class Layout:
         cells = [row[at] for at in self.picks]
         if self.facts:
             cells += [getattr(view.facts, name) for name in self.facts]
+        if self.recents or self.batches:
+            cells += self._shared(view)
         cells.append(None)
         if self.whole_picks:
             cells += [row[at] for at in self.whole_picks]
@@ -115,6 +120,7 @@ class Layout:
             for row, more in zip(gathered, _answers(view).block.T.tolist(), strict=True):
                 row += more
         tail: list[Cell] = [getattr(view.facts, name) for name in self.facts]
+        tail += self._shared(view)
         picks, whole = self.picks, self.whole_picks
         rows: list[list[Cell]] = []
         for number, row in enumerate(gathered):
@@ -140,11 +146,21 @@ class Layout:
         columns = [column_from_table(view.features, name) for name in self.slots.names("features")]
         columns += [column_from_table(_answers(view), name) for name in self.slots.names("output")]
         columns += [constant_column(getattr(view.facts, name), rows) for name in self.facts]
+        columns += [constant_column(cell, rows) for cell in self._shared(view)]
         for by, names in self.past:
             before = [view.previous(by, row) or {} for row in range(rows)]
             columns += [column_from_cells([past.get(name) for past in before]) for name in names]
         columns.append(constant_column(None, rows))
         return columns
+
+    def _shared(self, view: View) -> list[Cell]:
+        """Return what rolling and batch functions give, the same for every row."""
+        cells = [view.recent.get(name) for name in self.recents]
+        if self.batches:
+            if view.batch is None:
+                raise ValueError("what batch functions give must be worked out first")
+            cells += [view.batch.get(name) for name in self.batches]
+        return [None if cell != cell else cell for cell in cells]
 
 
 def make_layout(slots: Slots, features: tuple[str, ...], outputs: tuple[str, ...], key: By) -> Layout:
@@ -170,6 +186,8 @@ def make_layout(slots: Slots, features: tuple[str, ...], outputs: tuple[str, ...
         whole,
         (_exact(slots, "features", ()), _exact(slots, "output", answers if slots.whole else ())),
         slots.names("request"),
+        slots.names("recent"),
+        slots.names("batch"),
         _past(slots, key),
     )
 
@@ -183,7 +201,7 @@ def one_row(view: View, row: int) -> View:
         return view.previous(by, row)
 
     output = None if view.output is None else row_table(view.output, row)
-    return View(row_table(view.features, row), output, view.facts, previous)
+    return view._replace(features=row_table(view.features, row), output=output, previous=previous)
 
 
 def row_table(table: Table, row: int) -> Table:

@@ -6,6 +6,7 @@ judged to `bind`.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -37,6 +38,8 @@ KPI_RULE: Final = "kpi-"
 
 _NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_CELLS: Final[Mapping[str, Cell]] = MappingProxyType({})
+_NO_LISTS: Final[Mapping[str, frozenset[Cell]]] = MappingProxyType({})
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,9 @@ class View(NamedTuple):
     are none, and always when `by` is empty. `identity` is what canaries draw from. `demoted` names the rules whose
     action the breaker has turned into a warning. `recent` holds what rolling functions give, by their spelling; what is
     not in it is still warming up.
+
+    The rest is worked out from the others by the rules, once somebody asks: `batch` is what `batch_*` give over these
+    rows, by their spelling, `drawn` the canaries that act in this exchange. None: not worked out yet.
     """
 
     features: Table
@@ -304,6 +310,8 @@ class View(NamedTuple):
     identity: bytes = b""
     demoted: frozenset[str] = frozenset()
     recent: Mapping[str, Cell] = _NO_CELLS
+    batch: Mapping[str, Cell] | None = None
+    drawn: frozenset[str] | None = None
 
 
 def canonical(rule: Rule) -> dict[str, Any]:
@@ -312,10 +320,34 @@ def canonical(rule: Rule) -> dict[str, Any]:
     return {name: _plain(getattr(rule, name)) for name in names}
 
 
-def fingerprint(model: str, rules: tuple[Rule, ...]) -> str:
-    """Return 12 hex digits for what the rules do: comments, tests, places and order of files do not matter."""
-    ordered = sorted((canonical(rule) for rule in rules), key=lambda said: str(said["id"]))
-    return _digest({"model": model, "rules": ordered})
+def revisions(rules: tuple[Rule, ...]) -> dict[str, str]:
+    """Return the revision of each rule, by its id."""
+    return {rule.id: rule.rev for rule in rules}
+
+
+def fingerprint(
+    model: str,
+    revs: Mapping[str, str],
+    kpis: tuple[Kpi, ...] = (),
+    limits: tuple[Limit, ...] = (),
+    lists: Mapping[str, frozenset[Cell]] = _NO_LISTS,
+) -> str:
+    """Return 12 hex digits for what rules of these revisions do: comments, tests, places and order do not matter.
+
+    KPIs, with the lists that they name, and the model's own limits count as well where there are any: what is charted
+    and demoted changes with them. The lists that rules read are in the rules' revisions.
+    """
+    whole: dict[str, object] = {"model": model, "rules": dict(revs)}
+    written = [_plain(limit) for limit in limits if limit.place != BUILT_IN]
+    if kpis:
+        whole["kpis"] = sorted((_plain(kpi) for kpi in kpis), key=lambda said: str(said["name"]))
+        words = {word for kpi in kpis for word in _WORD.findall(kpi.expr)}
+        read = {name: sorted(map(repr, values)) for name, values in lists.items() if name in words}
+        if read:
+            whole["lists"] = read
+    if written:
+        whole["limits"] = sorted(written, key=str)
+    return _digest(whole)
 
 
 def _digest(said: object) -> str:

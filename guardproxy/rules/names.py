@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from guardproxy.profile.model import FieldKind, FieldProfile, Profile, parse_percentile
-from guardproxy.rules.language import NO_CONSTANT, REQUEST_KINDS, Constant, Kind, Ref
+from guardproxy.rules.language import NO_CONSTANT, REQUEST_KINDS, Constant, Kind, Program, Ref
 from guardproxy.source import likely
 from guardproxy.table import Cell
 
@@ -20,6 +20,8 @@ _UNNAMED: Final = re.compile(r"prediction(?:_\d{1,4})?")
 _NUMERIC: Final = frozenset({FieldKind.NUMBER, FieldKind.INTEGER})
 _WORDED: Final = frozenset({FieldKind.CATEGORY, FieldKind.TEXT})
 _NO_STATS: Final[Mapping[tuple[str, str], float]] = MappingProxyType({})
+_NO_LISTS: Final[Mapping[str, frozenset[Cell]]] = MappingProxyType({})
+_NO_KPIS: Final[Mapping[str, Program]] = MappingProxyType({})
 
 
 def is_stat(word: str) -> bool:
@@ -33,8 +35,8 @@ class ModelNames:
 
     `stats` overrides the profile's statistics, by `(field, stat)` with an output written `output.NAME`.
     `bound_outputs` are the message's own output names: a single unnamed one stands for the profile's single one.
-    `used` gathers the statistics that expressions took from here. `lists` holds the values that the profile knows of
-    a field; lists of the operator's own come in a later version.
+    `used` gathers the statistics that expressions took from here. `lists` holds the operator's own lists by name, and
+    the values that the profile knows of a field; `kpis` the model's KPIs, compiled.
     """
 
     features: Mapping[str, Kind] | None
@@ -44,7 +46,8 @@ class ModelNames:
     unnamed_outputs: bool = False
     bound_outputs: tuple[str, ...] = ()
     used: set[Ref] = field(default_factory=set)
-    lists: Mapping[str, frozenset[Cell]] = field(default_factory=dict)
+    lists: Mapping[str, frozenset[Cell]] = field(default_factory=lambda: _NO_LISTS)
+    kpis: Mapping[str, Program] = field(default_factory=lambda: _NO_KPIS)
 
     def kind(self, ref: Ref) -> Kind | None:
         """Return what a name holds, None when there is no such name."""
@@ -56,6 +59,8 @@ class ModelNames:
             return REQUEST_KINDS.get(ref.name)
         if ref.space == "profile":
             return self._stat_kind(ref)
+        if ref.space == "kpi":
+            return Kind.NUMBER if ref.name in self.kpis else None
         return None
 
     def candidates(self, space: str) -> Sequence[str]:
@@ -68,6 +73,10 @@ class ModelNames:
             return list(REQUEST_KINDS)
         if space == "profile":
             return [*(self.features or ()), *(f"output.{name}" for name in self.outputs or ())]
+        if space == "kpi":
+            return list(self.kpis)
+        if space == "lists":
+            return [name for name in self.lists if "." not in name]
         return []
 
     def constant(self, ref: Ref) -> Constant:
@@ -117,7 +126,12 @@ class ModelNames:
 
 
 def known_names(
-    profile: Profile | None, features: tuple[str, ...] | None, outputs: tuple[str, ...] | None
+    profile: Profile | None,
+    features: tuple[str, ...] | None,
+    outputs: tuple[str, ...] | None,
+    *,
+    lists: Mapping[str, frozenset[Cell]] = _NO_LISTS,
+    kpis: Mapping[str, Program] = _NO_KPIS,
 ) -> ModelNames:
     """Return the names that rules are checked against: what the route names, else what the profile knows."""
     kinds = {} if profile is None else {name: _kind(one) for name, one in profile.features.items()}
@@ -127,13 +141,24 @@ def known_names(
     # A profile knows the target's column name; what the server calls its answer is only certain when a route says so.
     unnamed = outputs is None
     return ModelNames(
-        named_features, named_outputs, profile, unnamed_outputs=unnamed, lists=_domains(profile)
+        named_features,
+        named_outputs,
+        profile,
+        unnamed_outputs=unnamed,
+        lists={**_domains(profile), **lists},
+        kpis=kpis,
     )
 
 
-def open_names(profile: Profile | None, stats: Mapping[tuple[str, str], float]) -> ModelNames:
+def open_names(
+    profile: Profile | None,
+    stats: Mapping[tuple[str, str], float],
+    *,
+    lists: Mapping[str, frozenset[Cell]] = _NO_LISTS,
+    kpis: Mapping[str, Program] = _NO_KPIS,
+) -> ModelNames:
     """Return names for expressions that were checked before: any field may turn up, statistics are folded in."""
-    return ModelNames(None, None, profile, stats, lists=_domains(profile))
+    return ModelNames(None, None, profile, stats, lists={**_domains(profile), **lists}, kpis=kpis)
 
 
 def profiled_output(profile: Profile, name: str, outputs: tuple[str, ...]) -> str | None:

@@ -4,6 +4,7 @@ Decides what counts as one, by its own arithmetic where it has any (Luhn for car
 that an order number is not taken for a card. Every scanner is a single pass over the text.
 """
 
+import re
 import string
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -21,6 +22,10 @@ _LETTERS: Final = frozenset(string.ascii_letters)
 _ALPHANUMERIC: Final = _DIGITS | _LETTERS
 _LOCAL: Final = _ALPHANUMERIC | frozenset("!#$%&'*+/=?^_`{|}~.-")
 _DOMAIN: Final = _ALPHANUMERIC | frozenset(".-")
+_VALUES: Final = {ord(letter): str(value) for value, letter in enumerate(string.ascii_uppercase, start=10)}
+# Neither can be matched in two ways, so that each is one pass.
+_RUN: Final = re.compile(r"[0-9](?:[ -]?[0-9])*")
+_HEAD: Final = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}")
 
 
 def find_personal(text: str, kinds: tuple[str, ...]) -> str | None:
@@ -29,7 +34,7 @@ def find_personal(text: str, kinds: tuple[str, ...]) -> str | None:
 
 
 def _cards(text: str) -> Iterator[str]:
-    for run in _runs(text, " -"):
+    for run in _runs(text):
         yield from (digits for digits in _groups(run) if len(digits) in CARD_DIGITS and _luhn(digits))
 
 
@@ -44,20 +49,12 @@ def _groups(run: str) -> Iterator[str]:
                 yield "".join(parts[first : first + len(shape)])
 
 
-def _runs(text: str, separators: str) -> Iterator[str]:
+def _runs(text: str) -> Iterator[str]:
     """Yield stretches of digits, with single separators inside them; not those that a letter leads into."""
-    start = end = -1
-    for place, char in enumerate(text):
-        if char in _DIGITS:
-            if start < 0:
-                start = place
-            end = place
-        elif start >= 0 and not (char in separators and end == place - 1):
-            if not text[start - 1 : start].isalpha():
-                yield text[start : end + 1]
-            start = -1
-    if start >= 0 and not text[start - 1 : start].isalpha():
-        yield text[start : end + 1]
+    for found in _RUN.finditer(text):
+        start = found.start()
+        if not text[start - 1 : start].isalpha():
+            yield found.group()
 
 
 def _luhn(digits: str) -> bool:
@@ -72,12 +69,8 @@ def _luhn(digits: str) -> bool:
 
 
 def _ibans(text: str) -> Iterator[str]:
-    for place in range(len(text) - 3):
-        if place and text[place - 1] in _ALPHANUMERIC:
-            continue
-        head = text[place : place + 4]
-        if head[:2].isascii() and head[:2].isupper() and head[:2].isalpha() and set(head[2:]) <= _DIGITS:
-            yield from _iban_at(text, place)
+    for head in _HEAD.finditer(text):
+        yield from _iban_at(text, head.start())
 
 
 def _iban_at(text: str, place: int) -> Iterator[str]:
@@ -97,7 +90,7 @@ def _iban_at(text: str, place: int) -> Iterator[str]:
 
 def _mod_97(account: str) -> int:
     """ISO 7064: the first four characters moved to the end, letters as 10 to 35, the whole modulo 97."""
-    return int("".join(str(int(char, 36)) for char in account[4:] + account[:4])) % 97
+    return int((account[4:] + account[:4]).translate(_VALUES)) % 97
 
 
 def _emails(text: str) -> Iterator[str]:

@@ -11,18 +11,18 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from guardproxy.decision import Verdict
+from guardproxy.decision import Scope, Verdict
 from guardproxy.profile.model import Profile
+from guardproxy.rules.absent import Absence, bind_absence
+from guardproxy.rules.batches import COLUMNS_FROM, Batches, Row, bind_batches
 from guardproxy.rules.blocks import TABLE_CHECKS
-from guardproxy.rules.compiled import CompiledPhase, CompiledRule, Programs, Row
+from guardproxy.rules.compiled import CompiledPhase, CompiledRule, Programs
+from guardproxy.rules.excepts import Exceptions
 from guardproxy.rules.inside import Inside, bind_inside, fewer, judge_inside
 from guardproxy.rules.language import ERROR, UNKNOWN, Column, LanguageError
-from guardproxy.rules.layout import Layout, make_layout
+from guardproxy.rules.layout import Layout, make_layout, one_row
 from guardproxy.rules.model import FINITE_RULE, Check, Rule, View
 from guardproxy.table import Cell, Codes, Mask
-
-COLUMNS_FROM: Final = 64
-"""From about this many rows on numpy beats one generated function call per row."""
 
 Step: TypeAlias = tuple[Row | None, Row, Mapping[Cell, int]]
 
@@ -41,12 +41,14 @@ _CODES: Final[Mapping[bool, Codes]] = {
     False: np.array([_OK, _VIOLATED, _UNKNOWN, _ERROR], dtype=np.uint8),
 }
 _WHEN: Final = np.array([_SKIPPED, _OK, _UNKNOWN, _ERROR], dtype=np.uint8)
+QUIET_BYTES: Final = bytes((_OK, _SKIPPED))
+"""The verdicts that nobody need know of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedRule:
     """A rule on a message's fields. `by` names the entity of its past, `names` the columns of a check over many cells;
-    `inside` is set for a profile check that has a profile.
+    `inside` is set for a profile check that has a profile, `absence` for a check of what is missing.
     """
 
     compiled: CompiledRule
@@ -54,6 +56,7 @@ class PlannedRule:
     step: Step
     names: tuple[str, ...]
     inside: Inside | None
+    absence: Absence | None = None
 
     @property
     def rule(self) -> Rule:
@@ -73,12 +76,20 @@ class PlannedRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The rules of one phase, ready to judge."""
+    """The rules of one phase, ready to judge.
+
+    `broad` are the indices of rules with one verdict for all rows. `insides` and `absences` look at whole tables, once
+    the cells are judged; `excepts` at what is loud after that.
+    """
 
     layout: Layout
     rules: tuple[PlannedRule, ...]
     steps: tuple[Step, ...]
+    broad: tuple[int, ...]
     insides: tuple[tuple[Inside, tuple[tuple[int, int], ...]], ...]
+    absences: tuple[tuple[int, Absence], ...]
+    batches: Batches
+    excepts: Exceptions
 
     def judge(self, view: View) -> Codes:
         """Return the verdict codes, shape (rules, rows)."""
@@ -91,53 +102,90 @@ class Plan:
         """Return the verdict codes of a view of one row, one byte per rule."""
         if not self.steps:
             return b""
+        if self.batches.each:
+            view = self.batches.into(view)
         out = bytearray(len(self.steps))
         _run(self.steps, self.layout.one(view), out, 0, 1)
-        if self.insides:
-            for index, few in self._few_outside(view):
+        if self.insides or self.absences:
+            for index, few in self._few(view):
                 judge_inside(np.frombuffer(out, dtype=np.uint8)[index : index + 1], few)
+        if self.excepts.rules and out.translate(None, QUIET_BYTES):
+            self.excepts.apply(np.frombuffer(out, dtype=np.uint8).reshape(-1, 1), view)
         return bytes(out)
 
     def by_row(self, view: View) -> Codes:
         """Judge row by row."""
-        rows = view.features.rows
+        rows, view = view.features.rows, self._with_batches(view)
         out = bytearray(len(self.steps) * rows)
-        for number, cells in enumerate(self.layout.rows(view)):
-            _run(self.steps, cells, out, number, rows)
+        steps = self._row_steps()
+        gathered = self.layout.rows(view)
+        for number, cells in enumerate(gathered):
+            _run(steps, cells, out, number, rows)
         codes = np.frombuffer(out, dtype=np.uint8).reshape(len(self.steps), rows)
-        self._look_inside(view, codes)
-        return codes
+        for index in self.broad if rows else ():
+            one = bytearray(1)
+            _run(self.steps[index : index + 1], gathered[0], one, 0, 1)
+            codes[index] = one[0]
+        return self._finish(view, codes)
 
     def by_column(self, view: View) -> Codes:
         """Judge all rows of a column at once."""
-        rows = view.features.rows
+        rows, view = view.features.rows, self._with_batches(view)
         codes = np.zeros((len(self.steps), rows), dtype=np.uint8)
         columns = self.layout.columns(view)
         for index, planned in enumerate(self.rules):
             codes[index] = _judge_columns(planned, columns, view)
-        self._look_inside(view, codes)
+        return self._finish(view, codes)
+
+    def raw(self, index: int, view: View, row: int) -> Verdict:
+        """Judge one rule on one row of a view, leaving its exceptions out."""
+        view = self._with_batches(view)
+        cells = self.layout.rows(one_row(view, row))[0]
+        return judge_one(self.rules[index], cells, view, row)
+
+    def _with_batches(self, view: View) -> View:
+        return self.batches.into(view) if self.batches.each else view
+
+    def _row_steps(self) -> Sequence[Step]:
+        """Return the steps that must be run on every row."""
+        if not self.broad:
+            return self.steps
+        steps = list(self.steps)
+        for index in self.broad:
+            steps[index] = _IDLE
+        return steps
+
+    def _finish(self, view: View, codes: Codes) -> Codes:
+        for index, few in self._few(view):
+            judge_inside(codes[index], few)
+        if self.excepts.rules:
+            self.excepts.apply(codes, view)
         return codes
 
-    def _look_inside(self, view: View, codes: Codes) -> None:
-        for index, few in self._few_outside(view):
-            judge_inside(codes[index], few)
-
-    def _few_outside(self, view: View) -> Iterator[tuple[int, Mask | None]]:
-        """Yield the profile checks for which some cell lies outside, with the rows where that is still few enough."""
+    def _few(self, view: View) -> Iterator[tuple[int, Mask | None]]:
+        """Yield the checks of whole tables that some row does not satisfy, with the rows that do."""
         for inside, counted in self.insides:
             outside = inside.bound.outside(inside.table(view))
             if outside is not None:
                 for index, at_least in counted:
                     yield index, fewer(outside, at_least)
+        for index, absence in self.absences:
+            few = absence.few(view)
+            if few is not None:
+                yield index, few
 
 
-def judge_one(planned: PlannedRule, cells: Sequence[Cell], view: View) -> Verdict:
-    """Judge one rule on a view of one row whose cells were gathered."""
+def judge_one(planned: PlannedRule, cells: Sequence[Cell], view: View, row: int = 0) -> Verdict:
+    """Judge one rule on one row of a view, whose cells were gathered; exceptions are left out."""
     out = bytearray(1)
     _run((planned.step,), cells, out, 0, 1)
-    if out[0] == _OK and planned.inside is not None:
-        few = planned.inside.few(view, planned.check.at_least)
-        return Verdict.OK if few is None or few[0] else Verdict.VIOLATED
+    if out[0] == _OK:
+        few = None
+        if planned.inside is not None:
+            few = planned.inside.few(view, planned.check.at_least)
+        elif planned.absence is not None:
+            few = planned.absence.few(view)
+        return Verdict.OK if few is None or few[row] else Verdict.VIOLATED
     return Verdict(out[0])
 
 
@@ -150,7 +198,10 @@ def make_plan(
 ) -> Plan:
     """Place the rules of one phase on a message's fields. `key` names the entity where a rule has no `by`."""
     insides = _insides(phase, features, outputs, profile)
-    rules = tuple(_planned(one, outputs, key, insides.get(_shared(one.rule.check))) for one in phase.rules)
+    rules = tuple(
+        _planned(one, features, outputs, key, insides.get(_shared(one.rule.check)), profile)
+        for one in phase.rules
+    )
     counted: dict[int, tuple[Inside, list[tuple[int, int]]]] = {}
     for index, planned in enumerate(rules):
         if planned.inside is not None:
@@ -160,7 +211,15 @@ def make_plan(
         make_layout(phase.slots, features, outputs, key),
         rules,
         tuple(planned.step for planned in rules),
+        tuple(index for index, planned in enumerate(rules) if planned.rule.scope is not Scope.ROW),
         tuple((inside, tuple(pairs)) for inside, pairs in counted.values()),
+        tuple((index, one.absence) for index, one in enumerate(rules) if one.absence is not None),
+        bind_batches(phase.batches, features, outputs, key),
+        Exceptions(
+            make_layout(phase.excepts.slots, features, outputs, key),
+            bind_batches(phase.excepted, features, outputs, key),
+            phase.excepts.rules,
+        ),
     )
 
 
@@ -179,15 +238,23 @@ def _shared(check: Check) -> tuple[object, ...]:
 
 
 def _planned(
-    compiled: CompiledRule, outputs: tuple[str, ...], key: tuple[str, ...], inside: Inside | None
+    compiled: CompiledRule,
+    features: tuple[str, ...],
+    outputs: tuple[str, ...],
+    key: tuple[str, ...],
+    inside: Inside | None,
+    profile: Profile | None,
 ) -> PlannedRule:
     check = compiled.rule.check
     wants = compiled.wants_row
     if wants is None:
-        wants = _unknown if inside is None else _yes
+        wants = _unknown if check.kind == "profile" and inside is None else _yes
+    absence = None
+    if check.kind == "missing_share":
+        absence = bind_absence(compiled.rule, features, outputs, profile)
     names = outputs if check.kind == FINITE_RULE else tuple(named.name for named in check.fields)
     return PlannedRule(
-        compiled, check.by or key, (compiled.when_row, wants, _ANSWERS[check.sense]), names, inside
+        compiled, check.by or key, (compiled.when_row, wants, _ANSWERS[check.sense]), names, inside, absence
     )
 
 
@@ -209,6 +276,10 @@ def _run(steps: Sequence[Step], cells: Sequence[Cell], out: bytearray, at: int, 
 
 def _yes(cells: Sequence[Cell]) -> Cell:  # noqa: ARG001 - one signature for all rules
     return True
+
+
+_IDLE: Final[Step] = (None, _yes, _ANSWERS[True])
+"""Stands in for a rule that is judged once for all rows."""
 
 
 def _unknown(cells: Sequence[Cell]) -> Cell:  # noqa: ARG001 - one signature for all rules
@@ -234,7 +305,8 @@ def _wants_columns(planned: PlannedRule, columns: Sequence[Column], view: View) 
         if table is None:
             raise ValueError("a check of predictions needs the response")
         return TABLE_CHECKS[check.kind](check, table, planned.names)
-    return np.full(rows, _UNKNOWN if planned.inside is None else _OK, dtype=np.uint8)
+    blind = check.kind == "profile" and planned.inside is None
+    return np.full(rows, _UNKNOWN if blind else _OK, dtype=np.uint8)
 
 
 def _flags(column: Column, rows: int) -> NDArray[np.int8]:

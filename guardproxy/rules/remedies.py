@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from guardproxy.decision import Meanwhile, OnExpiry
+from guardproxy.decision import Meanwhile, OnExpiry, Scope
 from guardproxy.rules.blocks import ROW_CHECKS
-from guardproxy.rules.context import Context, plain_cell
-from guardproxy.rules.language import Kind, LanguageError, Program, Ref, compile_expression, interpret
+from guardproxy.rules.context import Context, kebab, plain_cell
+from guardproxy.rules.foreign import EXPIRIES, FALLBACKS, MEANWHILES
+from guardproxy.rules.language import Kind, LanguageError, Program, Ref, interpret
 from guardproxy.rules.model import DEFAULT_QUEUE, DEFAULT_SLA_S, Check, FallbackSpec, HoldSpec, Rule
 from guardproxy.rules.names import is_stat
+from guardproxy.rules.texts import SENTENCES
 from guardproxy.source import Entry, MappingNode, Node, Place, Scalar, SequenceNode, did_you_mean, kind_of
 from guardproxy.table import Cell
 
@@ -51,8 +53,30 @@ def _link(node: Node, context: Context) -> FallbackSpec | None:
     if isinstance(text, str) and text.startswith("profile.") and is_stat(text.removeprefix("profile.")):
         return FallbackSpec("profile", text, stat=text.removeprefix("profile."))
     shown = text if isinstance(text, str) else kind_of(node)
-    context.reader.report("E207", f"a fallback cannot be {shown}", node.place, did_you_mean(shown, _FORMS))
+    advice = _meant(node) or did_you_mean(shown, _FORMS)
+    context.reader.report("E207", f"a fallback cannot be {shown}", node.place, advice)
     return None
+
+
+def _meant(node: Node) -> str:
+    """Say how a link is written that stands there without its form: a number, an expression, a statistic."""
+    if not isinstance(node, Scalar) or node.value is None:
+        return ""
+    text = str(node.value).strip()
+    if isinstance(node.value, (bool, int, float)):
+        return f"write {{value: {node.raw[:40]}}}"
+    if text.casefold() in FALLBACKS:
+        return FALLBACKS[text.casefold()]
+    if "," in text:
+        return f"several links stand in brackets: [{text[:60]}]"
+    if text.startswith("previous."):
+        return "write previous: each output gets its own"
+    stat = text.rpartition(".")[2]
+    if text.startswith("profile.") and is_stat(stat):
+        return f"write profile.{stat}: each output gets its own"
+    if text.startswith(("features.", "output.", "kpi.")):
+        return f"write {{expr: {text[:60]}}}"
+    return ""
 
 
 def _mapping_link(node: MappingNode, context: Context) -> FallbackSpec | None:
@@ -105,6 +129,11 @@ def _cell(node: Node, context: Context) -> Cell:
     return cell  # type: ignore[return-value]
 
 
+def default_hold(chain: tuple[FallbackSpec, ...]) -> HoldSpec:
+    """Return how a row is held where the file does not say: with a fallback in its place if there is one."""
+    return HoldSpec(meanwhile=Meanwhile.FALLBACK, on_expiry=OnExpiry.FALLBACK) if chain else HoldSpec()
+
+
 def read_hold(node: Node, context: Context, *, has_fallback: bool) -> HoldSpec:
     """Read a rule's `hold`."""
     entries = context.mapping(node, "hold", HOLD_KEYS, later=LATER_HOLD_KEYS)
@@ -116,12 +145,16 @@ def read_hold(node: Node, context: Context, *, has_fallback: bool) -> HoldSpec:
     meanwhile = Meanwhile.FALLBACK if has_fallback else Meanwhile.ORIGINAL
     if "meanwhile" in entries:
         meanwhile = (
-            context.reader.choice(entries["meanwhile"].value, "hold.meanwhile", _MEANWHILES) or meanwhile
+            context.reader.choice(
+                entries["meanwhile"].value, "hold.meanwhile", _MEANWHILES, foreign=MEANWHILES
+            )
+            or meanwhile
         )
     on_expiry = _EXPIRY_OF[meanwhile]
     if "on_expiry" in entries:
         on_expiry = (
-            context.reader.choice(entries["on_expiry"].value, "hold.on_expiry", _EXPIRIES) or on_expiry
+            context.reader.choice(entries["on_expiry"].value, "hold.on_expiry", _EXPIRIES, foreign=EXPIRIES)
+            or on_expiry
         )
     for key, word in (("meanwhile", meanwhile.value), ("on_expiry", on_expiry.value)):
         if key in entries and word == "fallback" and not has_fallback:
@@ -138,10 +171,13 @@ def read_hold(node: Node, context: Context, *, has_fallback: bool) -> HoldSpec:
 def _queue(node: Node, context: Context) -> str:
     text = context.reader.text(node, "hold.queue", max_length=64)
     if text is not None and not _QUEUE.fullmatch(text):
-        context.reader.report(
-            "E206", f"'{text}' cannot name a queue", node.place, "letters, digits, '.', '_' and '-'"
-        )
+        context.reader.report("E206", f"'{text}' cannot name a queue", node.place, _queue_help(text))
     return text or DEFAULT_QUEUE
+
+
+def _queue_help(text: str) -> str:
+    made = kebab(text)[:64]
+    return f"write {made}" if made else "letters, digits, '.', '_' and '-'"
 
 
 def contradicted(rule: Rule, entry: Entry | None, context: Context) -> list[tuple[str, Place]]:
@@ -164,21 +200,38 @@ def contradicted(rule: Rule, entry: Entry | None, context: Context) -> list[tupl
 
 
 def _contradiction(rule: Rule, spec: FallbackSpec, context: Context) -> str:
+    if rule.scope is not Scope.ROW:
+        return ""
     values = _named_values(rule, spec, context)
     if rule.when and _holds(rule.when, values, context) is False:
         return ""
-    if rule.kind in ROW_CHECKS:
-        cells = [values.get(named.name, _ABSENT) for named in rule.check.fields]
-        if _ABSENT in cells or rule.kind == "profile" or ROW_CHECKS[rule.kind](rule.check, cells):
-            return ""
-        return f"the fallback violates the rule it serves: {_shown(values)} is not {rule.check.bound}"
+    if rule.kind in ROW_CHECKS and rule.check.fields:
+        return _cells_contradict(rule, values)
     for text, words in rule.check.terms:
+        if _holds(text, values, context) is _CLASH:
+            return f"the fallback cannot be compared as the rule asks: {_shown(values)}"
         if _holds(text, values, context) is (not rule.check.sense):
             return f"the fallback violates the rule it serves: {_shown(values)}, {words} of rule '{rule.id}'"
     return ""
 
 
+def _cells_contradict(rule: Rule, values: Mapping[str, Cell]) -> str:
+    """Judge given outputs by a check that looks at whole cells."""
+    cells = [values.get(named.name, _ABSENT) for named in rule.check.fields]
+    if _ABSENT in cells or any(named.space != "output" for named in rule.check.fields):
+        return ""
+    start = "the fallback violates the rule it serves: "
+    try:
+        if ROW_CHECKS[rule.kind](rule.check, cells) is not False:
+            return ""
+        why = SENTENCES[rule.kind](rule.check, cells) if rule.kind in SENTENCES else ""
+    except LanguageError as error:
+        return f"{start}{error}"
+    return start + (why or f"{_shown(values)} is not {rule.check.bound}")
+
+
 _ABSENT: Final = "\0 absent"
+_CLASH: Final = "\0 of another kind"
 
 
 def _named_values(rule: Rule, spec: FallbackSpec, context: Context) -> Mapping[str, Cell]:
@@ -195,7 +248,7 @@ def output_names(check: Check, when: str, context: Context) -> tuple[str, ...]:
     """Return the outputs that a rule reads."""
     names = {named.name: None for named in check.fields if named.space == "output"}
     for text in (check.wants, when):
-        made = compile_expression(text, context.names) if text else ()
+        made = context.compile(text, Kind.FLAG) if text else ()
         if isinstance(made, Program):
             names |= {ref.name: None for ref in made.refs if ref.space == "output"}
     return tuple(names)
@@ -203,7 +256,7 @@ def output_names(check: Check, when: str, context: Context) -> tuple[str, ...]:
 
 def _holds(text: str, values: Mapping[str, Cell], context: Context) -> Cell:
     """Evaluate a demand on given outputs alone; None when that cannot tell."""
-    made = compile_expression(text, context.names)
+    made = context.compile(text, Kind.FLAG)
     if not isinstance(made, Program) or any(
         ref.space != "output" or ref.name not in values for ref in made.refs
     ):
@@ -215,8 +268,8 @@ def _holds(text: str, values: Mapping[str, Cell], context: Context) -> Cell:
     try:
         return interpret(made, lookup)
     except LanguageError:
-        return None
+        return _CLASH
 
 
 def _shown(values: Mapping[str, Cell]) -> str:
-    return ", ".join(f"{name} = {cell}" for name, cell in values.items())
+    return ", ".join(f"{name} = {str(cell)[:60]}" for name, cell in values.items())

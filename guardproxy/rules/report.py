@@ -4,26 +4,38 @@ Decides what counts as measured, how the bound reads on this row and where it ca
 for what it was written for, a violation; an unknown or an error says what stood in the way of judging.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final
 
-from guardproxy.decision import Verdict
+from guardproxy.decision import Scope, Verdict
 from guardproxy.profile.model import Profile
 from guardproxy.rules.blocks import ROW_CHECKS
 from guardproxy.rules.compiled import Programs
 from guardproxy.rules.language import LanguageError, Program, Ref, interpret
-from guardproxy.rules.model import FINITE_RULE, View
+from guardproxy.rules.language.interpreter import evaluate as evaluate_node
+from guardproxy.rules.language.nodes import Compare, Node, children
+from guardproxy.rules.model import Rule, View
 from guardproxy.rules.names import ModelNames
 from guardproxy.rules.plan import PlannedRule
+from guardproxy.rules.sentences import (
+    MAX_NAMED,
+    SENTENCES,
+    Lookup,
+    Measured,
+    cells_of,
+    evaluate,
+    kpis_of,
+    show,
+    spelled,
+    values_of,
+)
+from guardproxy.rules.texts import seen_in_part
 from guardproxy.table import Cell
+from guardproxy.units import format_duration
 
 MAX_MESSAGE: Final = 500
-MAX_NAMED: Final = 3
-MANY_DIGITS: Final = 10**21
-
-Lookup: TypeAlias = Callable[[Ref], Cell]
+MAX_SUMMANDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,7 @@ class Report:
     """A verdict's evidence; see `Finding`."""
 
     message: str
-    measured: tuple[tuple[str, Cell], ...]
+    measured: Measured
     bound: str
     source: str
 
@@ -49,79 +61,85 @@ def lookup_in(view: View, row: int, by: tuple[str, ...], names: ModelNames) -> L
             return fact
         if ref.space == "previous":
             return (view.previous(by, row) or {}).get(ref.name)
+        if ref.space == "recent":
+            return view.recent.get(ref.name)
+        if ref.space == "batch":
+            return (view.batch or {}).get(ref.name)
         return names.statistic(ref) if ref.space == "profile" and ref.stat != "values" else None
 
     return lookup
 
 
-def evaluate(program: Program, lookup: Lookup) -> Cell:
-    """Return an expression's value on one row, None where it cannot be had."""
-    try:
-        return interpret(program, lookup)
-    except LanguageError:
-        return None
-
-
 def report(
     planned: PlannedRule, row: int, verdict: Verdict, view: View, names: ModelNames, profile: Profile | None
 ) -> Report:
-    """Explain a verdict."""
+    """Explain a verdict. What batch functions give must have been worked out in the view."""
     programs = planned.programs
     lookup = lookup_in(view, row, planned.by, names)
     source = f"profile: {profile.rows:,} rows" if programs.stats and profile is not None else "rule"
     if planned.check.kind == "profile":
         return _inside(planned, row, verdict, view, names, profile)
-    refs = _measured_refs(planned)
-    measured = tuple((str(ref), lookup(ref)) for ref in refs)
-    measured += tuple((str(ref), names.statistic(ref)) for ref in programs.stats)
+    if planned.absence is not None:
+        return _absent(planned, row, verdict, view, lookup)
+    # A checked text may hold what nobody should read in a log; how long it is says enough.
+    hidden = cells_of(planned) if planned.check.kind in _TEXTUAL else ()
+    measured = tuple(
+        _length(ref, lookup(ref)) if ref in hidden else (spelled(ref), lookup(ref))
+        for ref in _measured_refs(planned)
+    )
+    measured += tuple((f"kpi.{name}", evaluate(kpi, lookup)) for name, kpi in kpis_of(programs).items())
+    measured += tuple((spelled(ref), names.statistic(ref)) for ref in programs.stats)
     message = _message(planned, verdict, measured, lookup)
     return Report(message[:MAX_MESSAGE], measured, _bound(programs, lookup), source)
 
 
-def show(cell: Cell) -> str:
-    """Write a cell for a person."""
-    if cell is None:
-        return "missing"
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, str):
-        return f'"{cell[:60]}..."' if len(cell) > 60 else f'"{cell}"'
-    if isinstance(cell, tuple):
-        return "[" + ", ".join(show(member) for member in cell[:6]) + (", ...]" if len(cell) > 6 else "]")
-    if isinstance(cell, int) and abs(cell) >= MANY_DIGITS:
-        return f"a whole number of {len(str(cell)) if cell.bit_length() < 4_000 else 'too many'} digits"
-    if isinstance(cell, int) or (abs(cell) < 1e15 and cell == int(cell)):
-        return f"{int(cell):,}"
-    return f"{cell:,.6g}"
+def comparisons(program: Program, lookup: Lookup) -> str:
+    """Write the comparisons of an expression with the values on both sides, such as `40,000 <= 2,700`."""
+    found: list[str] = []
+    waiting: list[Node] = [program.tree]
+    while waiting and len(found) < MAX_NAMED:
+        node = waiting.pop(0)
+        if isinstance(node, Compare):
+            sides = [show(_value(operand, lookup)) for operand in node.operands]
+            signs = [*(f" {sign} " for sign in node.operators), ""]
+            found.append("".join(f"{side}{sign}" for side, sign in zip(sides, signs, strict=True)))
+        else:
+            waiting[:0] = children(node)
+    return "; ".join(found)
 
 
-def as_number(cell: Cell) -> float | None:
-    """Return a cell as a float; None when it is no number, or too large for one."""
-    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
-        return None
+def _value(node: Node, lookup: Lookup) -> Cell:
     try:
-        return float(cell)
-    except OverflowError:
+        return evaluate_node(node, lookup)
+    except LanguageError:
         return None
+
+
+def report_points(rule: Rule, points: Sequence[tuple[str, float]]) -> Report:
+    """Explain the verdict of a rule that sums up points, given those of each rule that added some to the row."""
+    total = sum(added for _, added in points)
+    shown = ", ".join(f"{name} {added:g}" for name, added in points[:MAX_SUMMANDS])
+    more = "" if len(points) <= MAX_SUMMANDS else f" and {len(points) - MAX_SUMMANDS} more"
+    message = f"{total:g} points of {rule.points:g}" + (f": {shown}{more}" if points else "")
+    return Report(message[:MAX_MESSAGE], (("points", total), *points), f"< {rule.points:g} points", "rule")
 
 
 def _measured_refs(planned: PlannedRule) -> tuple[Ref, ...]:
     programs = planned.programs
     refs = () if programs.wants is None else programs.wants.refs
     refs += () if programs.when is None else programs.when.refs
-    cells = tuple(Ref(named.space, named.name) for named in planned.check.fields)
-    if planned.check.kind == FINITE_RULE:
-        cells += tuple(Ref("output", name) for name in planned.names)
-    return tuple(ref for ref in dict.fromkeys(cells + refs) if ref.space != "profile")
+    return tuple(ref for ref in dict.fromkeys(cells_of(planned) + refs) if ref.space != "profile")
 
 
-def _message(
-    planned: PlannedRule, verdict: Verdict, measured: tuple[tuple[str, Cell], ...], lookup: Lookup
-) -> str:
+def _length(ref: Ref, cell: Cell) -> tuple[str, Cell]:
+    return (f"length({ref})", len(cell)) if isinstance(cell, str) else (str(ref), cell)
+
+
+def _message(planned: PlannedRule, verdict: Verdict, measured: Measured, lookup: Lookup) -> str:
     if verdict is Verdict.VIOLATED:
-        return _own_message(planned, lookup) or _SENTENCES[planned.check.kind](planned, measured, lookup)
+        return _own_message(planned, lookup) or SENTENCES[planned.check.kind](planned, measured, lookup)
     if verdict is Verdict.UNKNOWN:
-        return _unknown(planned, measured)
+        return _warming(planned, lookup) or _unknown(planned, measured, lookup)
     if verdict is Verdict.ERROR:
         return f"cannot be judged: {_error(planned, lookup)}"
     return "within its bounds" if verdict is Verdict.OK else "does not apply to this row"
@@ -136,14 +154,29 @@ def _own_message(planned: PlannedRule, lookup: Lookup) -> str:
         return ""
 
 
-def _unknown(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...]) -> str:
+def _warming(planned: PlannedRule, lookup: Lookup) -> str:
+    """Say which rolling functions have not seen enough yet; nothing when all have."""
+    waits = [name for name in planned.programs.recents if lookup(Ref("recent", name)) is None]
+    if not waits:
+        return ""
+    windows = planned.programs.aggregates()
+    shown = [
+        f"{name} needs {format_duration(windows[Ref('recent', name)].window_s or 0.0)} of traffic"
+        for name in waits[:MAX_NAMED]
+    ]
+    return f"warming up: {'; '.join(shown)}"
+
+
+def _unknown(planned: PlannedRule, measured: Measured, lookup: Lookup) -> str:
     lacking = [name for name, cell in measured if cell is None]
     if lacking:
         verb = "is" if len(lacking) == 1 else "are"
         return f"cannot be judged: {', '.join(lacking[:MAX_NAMED])} {verb} missing"
     if planned.check.kind == "max_change":
         return "cannot be judged: a change from zero has no percentage; give the rule a floor"
-    return f"cannot be judged: {_values(measured)}"
+    if planned.check.kind == "text" and seen_in_part(planned.check, lookup(cells_of(planned)[0])):
+        return f"cannot be judged: {SENTENCES['text'](planned, measured, lookup)}"
+    return f"cannot be judged: {values_of(measured)}"
 
 
 def _error(planned: PlannedRule, lookup: Lookup) -> str:
@@ -153,104 +186,19 @@ def _error(planned: PlannedRule, lookup: Lookup) -> str:
             if program is not None and not isinstance(interpret(program, lookup), (bool, type(None))):
                 return "the answer is neither true nor false"
         if planned.check.kind in ROW_CHECKS:
-            ROW_CHECKS[planned.check.kind](planned.check, [lookup(ref) for ref in _measured_refs(planned)])
+            ROW_CHECKS[planned.check.kind](planned.check, [lookup(ref) for ref in cells_of(planned)])
     except LanguageError as error:
         return str(error)
     return "the values do not fit together"
 
 
-def _range(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:
-    named, programs = planned.check.fields[0], planned.programs
-    value = lookup(Ref(named.space, named.name))
-    low = None if programs.low is None else evaluate(programs.low, lookup)
-    high = None if programs.high is None else evaluate(programs.high, lookup)
-    if isinstance(value, (int, float)) and isinstance(low, (int, float)) and value < low:
-        return f"{named.name} is {show(value)}, below {show(low)}"
-    if isinstance(value, (int, float)) and isinstance(high, (int, float)) and value > high:
-        return f"{named.name} is {show(value)}, above {show(high)}"
-    return f"out of range: {_values(measured)}"
-
-
-def _change(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:
-    named = planned.check.fields[0]
-    value = lookup(Ref(named.space, named.name))
-    bases = [cell for name, cell in measured if name != f"{named.space}.{named.name}"]
-    number, base = as_number(value), as_number(bases[0]) if bases else None
-    if number is not None and base:
-        change = (number - base) / abs(base)
-        way = "up" if change > 0 else "down"
-        return f"{named.name} is {show(value)}, {abs(change):,.1%} {way} from {show(base)} ({planned.check.bound})"
-    return f"{named.name} changed too much: {_values(measured)} ({planned.check.bound})"
-
-
-def _set(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:  # noqa: ARG001
-    named = planned.check.fields[0]
-    return f"{named.name} is {show(measured[0][1])}, not {planned.check.bound}"
-
-
-def _order(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:
-    fields = planned.check.fields
-    cells = [(named.name, lookup(Ref(named.space, named.name))) for named in fields]
-    for (name, cell), (later, other) in pairwise(cells):
-        if isinstance(cell, (int, float)) and isinstance(other, (int, float)) and cell > other:
-            return f"{name} is {show(cell)}, above {later}, which is {show(other)}"
-    return f"not in order: {_values(measured)}"
-
-
-def _chances(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:  # noqa: ARG001
-    check = planned.check
-    cells = [cell for _, cell in measured]
-    first = cells[0] if len(cells) == 1 else None
-    members = list(first) if isinstance(first, tuple) else cells
-    numbers = [member for member in members if isinstance(member, (int, float))]
-    for place, member in enumerate(numbers):
-        if not 0 <= member <= 1:
-            return f"{check.fields[0].name}[{place}] is {show(member)}, no probability"
-    name = check.fields[0].name if len(check.fields) == 1 else "the probabilities"
-    return f"{name} add up to {show(float(sum(numbers)))}, not {check.total:g} within {check.tolerance:g}"
-
-
-def _demand(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:  # noqa: ARG001
-    word = "not satisfied" if planned.check.sense else "forbidden"
-    values = _values(measured)
-    return f"{word}: {planned.check.bound[:200]}" + (f" ({values})" if values else "")
-
-
-def _finite(planned: PlannedRule, measured: tuple[tuple[str, Cell], ...], lookup: Lookup) -> str:  # noqa: ARG001
-    for name, cell in measured:
-        if cell is None:
-            return f"{name.removeprefix('output.')} is missing"
-        if isinstance(cell, tuple) or (isinstance(cell, float) and cell - cell != 0):
-            numbers = cell if isinstance(cell, tuple) else (cell,)
-            if not numbers or any(one is None or one - one != 0 for one in numbers):
-                return f"{name.removeprefix('output.')} is not finite and whole: {show(cell)}"
-    return "the response has no prediction for this row"
-
-
-_SENTENCES: Final[Mapping[str, Callable[[PlannedRule, tuple[tuple[str, Cell], ...], Lookup], str]]] = {
-    "range": _range,
-    "max_change": _change,
-    "one_of": _set,
-    "order": _order,
-    "probabilities": _chances,
-    "require": _demand,
-    "forbid": _demand,
-    FINITE_RULE: _finite,
-}
-
-
-def _values(measured: tuple[tuple[str, Cell], ...]) -> str:
-    shown = [
-        f"{name.removeprefix('features.').removeprefix('output.')} = {show(cell)}"
-        for name, cell in measured[:6]
-    ]
-    return ", ".join(shown) + (", ..." if len(measured) > 6 else "")
+_TEXTUAL: Final = frozenset({"text", "json_schema"})
 
 
 def _bound(programs: Programs, lookup: Lookup) -> str:
     """Return the bound as written, with what it comes to on this row where it is computed."""
     check = programs.rule.check
-    if check.kind not in {"range", "max_change"}:
+    if check.kind not in {"range", "max_change"} or (programs.low is None and programs.high is None):
         return check.bound
     shown = []
     for sign, program in ((">=", programs.low), ("<=", programs.high)):
@@ -264,6 +212,35 @@ def _bound(programs: Programs, lookup: Lookup) -> str:
     if check.kind == "max_change":
         return check.bound + (f" ({' and '.join(shown)})" if shown else "")
     return " and ".join(shown)
+
+
+def _absent(planned: PlannedRule, row: int, verdict: Verdict, view: View, lookup: Lookup) -> Report:
+    """Explain a check of what is missing."""
+    absence, check = planned.absence, planned.check
+    if absence is None:
+        raise ValueError("the rule looks at nothing that may be missing")
+    bound = check.bound or f"at most {check.share:.1%} missing"
+    if planned.rule.scope is Scope.BATCH:
+        worst = absence.worst(view)
+        measured: Measured = tuple(
+            (f"missing share of {one.field.space}.{one.field.name}", one.share) for one in worst
+        )
+        shown = ", ".join(f"{one.field.name} in {one.share:.1%}" for one in worst[:MAX_NAMED])
+        message = f"missing too often in {view.features.rows:,} rows: {shown}{_and_more(len(worst))}"
+    else:
+        lacking = absence.lacking(view, row)
+        measured = (("missing fields", len(lacking)), ("fields", absence.count))
+        names = ", ".join(named.name for named in lacking[:MAX_NAMED])
+        message = f"{len(lacking)} of {absence.count} fields are missing: {names}{_and_more(len(lacking))}"
+    if verdict is Verdict.VIOLATED:
+        message = _own_message(planned, lookup) or message
+    else:
+        message = _NO_FINDING.get(verdict, "little enough is missing")
+    return Report(message[:MAX_MESSAGE], measured, bound, "rule")
+
+
+def _and_more(count: int) -> str:
+    return f" and {count - MAX_NAMED} more" if count > MAX_NAMED else ""
 
 
 def _inside(

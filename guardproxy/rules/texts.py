@@ -4,34 +4,35 @@ Decides their verdict on one row and the sentence that says why. Which cells a c
 it, is left to the plan; what counts as personal data to `personal`.
 """
 
-import json
-import re
+import math
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from guardproxy.rules.language import LanguageError
-from guardproxy.rules.language.functions import MAX_MATCH_BYTES, compile_pattern, pattern_found
+from guardproxy.rules.language.functions import (
+    MAX_MATCH_BYTES,
+    compile_pattern,
+    pattern_found,
+    text_was_cut,
+)
 from guardproxy.rules.model import Check, TextCheck
 from guardproxy.rules.personal import find_personal
+from guardproxy.rules.schemas import schema_fault
 from guardproxy.table import Cell
 
-MAX_JSON_BYTES: Final = 1 << 20
-"""A longer text is not read as JSON: its verdict is an error."""
-MAX_JSON_DEPTH: Final = 64
 KEPT: Final = 256
-"""Compiled patterns and schemas that are kept; rules of one process have fewer."""
+"""Compiled patterns and prepared literals that are kept; rules of one process have fewer."""
 
-_SPACES: Final = re.compile(r"\s+")
+SLACK: Final = 1e-12
+"""A difference of floats that is exactly on its bound may come out a hair beyond it: 0.6 - 0.5 is less than 0.1."""
+
 _SHOWN: Final = 60
-
-
-class SchemaLibraryMissingError(Exception):
-    """jsonschema is not installed."""
-
-
-class SchemaError(Exception):
-    """A JSON Schema that cannot be used; the message is a sentence with the place in the schema."""
+_RUNS: Final = ("  ", *"\t\n\v\f\r\x1c\x1d\x1e\x1f")
+"""What ASCII text must not hold to have no white space but single blanks."""
+_UNSEEN: Final = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+"""Characters without width: soft hyphens, joiners, byte order marks."""
 
 
 # ---------------------------------------------------------------- confidence
@@ -46,7 +47,7 @@ def confidence(check: Check, cells: Sequence[Cell]) -> bool | None:
     if members is None:
         return None
     top, second = _two_largest(members)
-    return top >= check.least_top and top - second >= check.least_margin
+    return top >= check.least_top - SLACK and top - second >= check.least_margin - SLACK
 
 
 def members_of(cells: Sequence[Cell]) -> list[float] | None:
@@ -62,10 +63,18 @@ def members_of(cells: Sequence[Cell]) -> list[float] | None:
         if member is None or member != member:
             missing = True
         elif type(member) is float or type(member) is int:
-            found.append(member)
+            found.append(_as_float(member))
         else:
             raise LanguageError("a confidence must be made of numbers")
     return None if missing else found
+
+
+def _as_float(number: float) -> float:
+    """Return a number as a float; a whole number beyond all floats is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _two_largest(members: Sequence[float]) -> tuple[float, float]:
@@ -82,7 +91,7 @@ def say_confidence(check: Check, cells: Sequence[Cell]) -> str:
     if members is None:
         return "a probability is missing"
     top, second = _two_largest(members)
-    if top < check.least_top:
+    if top < check.least_top - SLACK:
         return f"the largest probability is {top:.1%}, below {check.least_top:.1%}"
     return f"the two largest probabilities are {top - second:.1%} apart, less than {check.least_margin:.1%}"
 
@@ -91,11 +100,16 @@ def say_confidence(check: Check, cells: Sequence[Cell]) -> str:
 
 
 def text(check: Check, cells: Sequence[Cell]) -> bool | None:
-    """Tell whether a text is as its check demands; None when it is missing. Raises `LanguageError` for no text."""
+    """Tell whether a text is as its check demands; None when it is missing. Raises `LanguageError` for no text.
+
+    None also for a text in whose first 64 KiB nothing is found that must not be there: the rest is not looked at.
+    """
     cell = cells[0]
     if cell is None:
         return None
-    return not any(_faults(_demands(check), _text(cell)))
+    if any(_faults(_demands(check), _text(cell))):
+        return False
+    return None if seen_in_part(check, cell) else True
 
 
 def say_text(check: Check, cells: Sequence[Cell]) -> str:
@@ -103,7 +117,17 @@ def say_text(check: Check, cells: Sequence[Cell]) -> str:
     cell = cells[0]
     if cell is None:
         return "the text is missing"
-    return next(_faults(_demands(check), _text(cell)), "the text is as it should be")
+    fine = f"only the first {MAX_MATCH_BYTES >> 10} KiB of the text were searched"
+    if not seen_in_part(check, cell):
+        fine = "the text is as it should be"
+    return next(_faults(_demands(check), _text(cell)), fine)
+
+
+def seen_in_part(check: Check, cell: Cell) -> bool:
+    """Tell whether something that must not be in a text may stand in the part that nobody looks at."""
+    demands = _demands(check)
+    unwanted = demands.must_not_contain or demands.must_not_match or demands.pii
+    return bool(unwanted) and isinstance(cell, str) and text_was_cut(cell)
 
 
 def _demands(check: Check) -> TextCheck:
@@ -135,13 +159,8 @@ def _faults(demands: TextCheck, whole: str) -> Iterator[str]:
     if demands.max_chars is not None and len(whole) > demands.max_chars:
         yield f"the text has {len(whole):,} characters, more than {demands.max_chars:,}"
     said = cut(whole)
-    folded = _folded(said, demands.case_sensitive)
-    if demands.must_contain and not any(_occurs(part, folded, demands) for part in demands.must_contain):
-        yield f"the text holds none of {_listed(demands.must_contain)}"
-    for part in demands.must_not_contain:
-        if _occurs(part, folded, demands):
-            yield f'the text holds "{part[:_SHOWN]}"'
-            break
+    if demands.must_contain or demands.must_not_contain:
+        yield from _literal_faults(demands, _folded(said, demands.case_sensitive))
     if demands.must_match and not pattern_found(_pattern(demands.must_match), said):
         yield f"the text does not match {demands.must_match[:_SHOWN]}"
     if demands.must_not_match and pattern_found(_pattern(demands.must_not_match), said):
@@ -151,19 +170,67 @@ def _faults(demands: TextCheck, whole: str) -> Iterator[str]:
         yield f"the text holds personal data ({personal})"
 
 
+def _literal_faults(demands: TextCheck, folded: str) -> Iterator[str]:
+    wanted, unwanted = _sought(_Same(demands))
+    if wanted and not any(_occurs(part, folded, demands) for part in wanted):
+        yield f"the text holds none of {_listed(demands.must_contain)}"
+    for part, sought in zip(demands.must_not_contain, unwanted, strict=True):
+        if _occurs(sought, folded, demands):
+            yield f'the text holds "{part[:_SHOWN]}"'
+            break
+
+
 def _listed(parts: Sequence[str]) -> str:
     shown = ", ".join(f'"{part[:_SHOWN]}"' for part in parts[:3])
     return shown + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def _folded(said: str, case_sensitive: bool) -> str:
-    """Return a text with runs of white space as one blank, so that a line break hides no phrase."""
-    single = _SPACES.sub(" ", said)
+    """Return a text in the form in which phrases are looked for.
+
+    A run of white space is one blank, so that a line break hides no phrase. Nor does another spelling of the same
+    characters (NFKC), or a character without width between them.
+    """
+    if not said.isascii():
+        said = unicodedata.normalize("NFKC", said.translate(_UNSEEN))
+    elif not any(run in said for run in _RUNS):
+        return said if case_sensitive else said.lower()
+    # Several times as fast as a regular expression; what it takes from the ends is put back.
+    single = " ".join(said.split())
+    if said[:1].isspace():
+        single = " " + single
+    if single != " " and said[-1:].isspace():
+        single += " "
     return single if case_sensitive else single.casefold()
 
 
-def _occurs(part: str, folded: str, demands: TextCheck) -> bool:
-    sought = _folded(part, demands.case_sensitive)
+class _Same:
+    """A check by its identity: comparing ten thousand literals would cost more than looking for them."""
+
+    __slots__ = ("demands",)
+
+    def __init__(self, demands: TextCheck) -> None:
+        self.demands = demands
+
+    def __hash__(self) -> int:
+        return id(self.demands)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.demands is self.demands
+
+
+@lru_cache(KEPT)
+def _sought(same: _Same) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a check's literals in the form in which they are looked for; folding them costs more than a search."""
+    demands = same.demands
+    wanted, unwanted = (
+        tuple(_folded(part, demands.case_sensitive) for part in parts)
+        for parts in (demands.must_contain, demands.must_not_contain)
+    )
+    return wanted, unwanted
+
+
+def _occurs(sought: str, folded: str, demands: TextCheck) -> bool:
     at = folded.find(sought)
     if not demands.whole_words:
         return at >= 0
@@ -204,112 +271,6 @@ def say_schema(check: Check, cells: Sequence[Cell]) -> str:
     if cell is None:
         return "the text is missing"
     return schema_fault(check.schema, _text(cell)) or "the text satisfies its schema"
-
-
-def schema_fault(schema: str, said: str) -> str | None:
-    """Return what is wrong with a JSON text, None when nothing is. Raises `LanguageError` when that cannot be told."""
-    if len(said) > MAX_JSON_BYTES:
-        raise LanguageError(f"the text is longer than {MAX_JSON_BYTES:,} characters, too long to be judged")
-    if _deepest(said) > MAX_JSON_DEPTH:
-        raise LanguageError(f"the text is nested more than {MAX_JSON_DEPTH} deep, too deep to be judged")
-    try:
-        value = json.loads(said, parse_constant=_refuse)
-    except ValueError as error:
-        reason = str(error).partition(":")[0][:_SHOWN]
-        return f"the text is no JSON: {reason[:1].lower()}{reason[1:]}"
-    try:
-        fault = next(compile_schema(schema).iter_errors(value), None)
-    except RecursionError:
-        raise LanguageError("the text and its schema are too deep to be judged") from None
-    if fault is None:
-        return None
-    place = "".join(f"/{part}" for part in list(fault.absolute_path)[:8])
-    return f"{place or 'the value'}: {_said(fault)}"
-
-
-def _said(fault: Any) -> str:
-    """Say which demand of the schema is not met, without showing the value that the model gave."""
-    demand = json.dumps(fault.validator_value)[:_SHOWN] if fault.validator_value is not None else ""
-    return f"does not satisfy {fault.validator}: {demand}"
-
-
-def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no JSON number")
-
-
-def _deepest(said: str) -> int:
-    """Return how deep brackets are nested, those inside strings left out."""
-    deepest = depth = 0
-    quoted = escaped = False
-    for char in said:
-        if quoted:
-            quoted = escaped or char != '"'
-            escaped = char == "\\" and not escaped
-        elif char == '"':
-            quoted = True
-        elif char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
-            depth -= 1
-    return deepest
-
-
-@lru_cache(KEPT)
-def compile_schema(schema: str) -> Any:
-    """Return a validator for a JSON Schema given as JSON text (2020-12 unless it says otherwise).
-
-    Patterns in it run in RE2, references may only point inside it. Raises SchemaError, PatternError,
-    PatternLibraryMissingError, or SchemaLibraryMissingError where jsonschema is not installed.
-    """
-    try:
-        import jsonschema
-        from jsonschema.exceptions import SchemaError as InvalidSchemaError
-        from jsonschema.validators import extend, validator_for
-        from referencing import Registry
-    except ImportError:
-        raise SchemaLibraryMissingError from None
-    document = json.loads(schema)
-    base = validator_for(document, default=jsonschema.Draft202012Validator)
-    try:
-        base.check_schema(document)
-    except InvalidSchemaError as error:
-        place = "".join(f"/{part}" for part in list(error.absolute_path)[:8])
-        raise SchemaError(f"{place or 'the schema'}: {error.message[:200]}") from None
-    except RecursionError:
-        raise SchemaError("the schema is nested too deep") from None
-    _check_inside(document)
-    strict = extend(base, {"pattern": _schema_pattern})  # type: ignore[no-untyped-call]
-    return strict(document, registry=Registry())
-
-
-def _check_inside(document: object) -> None:
-    """Refuse references to other documents, and compile every pattern, before any text is judged."""
-    waiting: list[object] = [document]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting.extend(node)
-        elif isinstance(node, dict):
-            waiting.extend(node.values())
-            for key in ("$ref", "$dynamicRef"):
-                target = node.get(key)
-                if isinstance(target, str) and not target.startswith("#"):
-                    raise SchemaError(f"{key} {target[:_SHOWN]} points outside the schema")
-            if "patternProperties" in node:
-                # The library hands these to Python's own expressions, which a text can keep busy for hours.
-                raise SchemaError(
-                    "patternProperties is not supported; name the properties, or use propertyNames"
-                )
-            if isinstance(node.get("pattern"), str):
-                _pattern(node["pattern"])
-
-
-def _schema_pattern(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
-    from jsonschema import ValidationError
-
-    if isinstance(instance, str) and not pattern_found(_pattern(pattern), instance):
-        yield ValidationError("does not match")
 
 
 SENTENCES: Final[Mapping[str, Callable[[Check, Sequence[Cell]], str]]] = {

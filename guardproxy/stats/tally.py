@@ -3,6 +3,7 @@
 Decides what is added up. Tallies merge by addition, so replicas and minutes can be joined in any order.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,14 +37,12 @@ class FieldTally:
             counts = np.bincount(positions, minlength=len(self.outside)).tolist()
             self.outside = tuple(a + b for a, b in zip(self.outside, counts, strict=True))
         if len(finite):
-            mean = float(finite.mean())
-            self._join(
-                len(finite),
-                mean,
-                float(((finite - mean) ** 2).sum()),
-                float(finite.min()),
-                float(finite.max()),
-            )
+            # One client's 1e300 must neither end up in the log nor spoil the mean: the spread is then infinite.
+            with np.errstate(over="ignore"):
+                low, high = float(finite.min()), float(finite.max())
+                mean = _between(float((finite / len(finite)).sum()), low, high)
+                m2 = float(((finite - mean) ** 2).sum())
+            self._join(len(finite), mean, m2, low, high)
 
     def merge(self, other: "FieldTally") -> None:
         """Add another tally of the same field."""
@@ -54,8 +53,10 @@ class FieldTally:
             self._join(other.numbers, other.mean, other.m2, other.low, other.high)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the tally in words."""
+        """Return the tally in words; a spread beyond all floats is None."""
         spread = (self.m2 / (self.numbers - 1)) ** 0.5 if self.numbers > 1 else None
+        if spread is not None and not math.isfinite(spread):
+            spread = None
         return {
             "cells": self.cells,
             "missing": self.missing,
@@ -67,10 +68,16 @@ class FieldTally:
         }
 
     def _join(self, count: int, mean: float, m2: float, low: float, high: float) -> None:
-        # Chan, Golub and LeVeque's pairwise update of mean and sum of squares.
+        # Chan, Golub and LeVeque's pairwise update of mean and sum of squares; the mean so that it cannot overflow.
         total = self.numbers + count
         delta = mean - self.mean
-        self.mean += delta * count / total
+        joined = self.mean * (self.numbers / total) + mean * (count / total)
         self.m2 += m2 + delta * delta * self.numbers * count / total
         self.numbers = total
         self.low, self.high = min(self.low, low), max(self.high, high)
+        self.mean = _between(joined, self.low, self.high)
+
+
+def _between(mean: float, low: float, high: float) -> float:
+    """Return a mean where it must lie; rounding alone takes that of the largest floats beyond them."""
+    return min(max(mean, low), high)

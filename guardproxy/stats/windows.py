@@ -1,4 +1,4 @@
-"""A model's recent past in one-minute buckets: outcomes, verdicts of each rule, and a tally of each field.
+"""A model's recent past in one-minute buckets: outcomes, verdicts of each rule, a tally of each field and of each KPI.
 
 Decides how exchanges are added up and how long a minute is kept. When to add is left to the proxy, which hands over what
 it has gathered; nothing here reads a clock.
@@ -14,6 +14,8 @@ import numpy as np
 from guardproxy.decision import Decision, Outcome, Verdict
 from guardproxy.profile.check import BoundCheck, Check, compile_check
 from guardproxy.profile.model import Profile
+from guardproxy.rules.kpis import CompiledKpis, Kpis
+from guardproxy.stats.kpis import KpiTally
 from guardproxy.stats.tally import FieldTally
 from guardproxy.table import Codes, Floats, Table
 
@@ -22,6 +24,8 @@ BUCKETS: Final = 60
 MAX_FIELDS: Final = 2_000
 """Fields tallied per model; a client that invents names beyond it is only counted."""
 MAX_SHAPES: Final = 256
+MAX_RULES_TOTALLED: Final = 4_000
+"""Rules whose verdicts are counted since the start; of more, those not judged for longest are forgotten."""
 
 
 class Sample(NamedTuple):
@@ -42,14 +46,17 @@ class _Bucket:
     verdicts: dict[str, Counter[Verdict]] = field(default_factory=dict)
     features: dict[str, FieldTally] = field(default_factory=dict)
     outputs: dict[str, FieldTally] = field(default_factory=dict)
+    kpis: dict[str, KpiTally] = field(default_factory=dict)
 
 
 class ModelWindows:
     """The last hour of one model, a bucket a minute, and its totals since the start."""
 
-    def __init__(self, model: str, profile: Profile | None = None) -> None:
-        """Tally `model`, judging positions by `profile` where there is one."""
+    def __init__(self, model: str, profile: Profile | None = None, kpis: CompiledKpis | None = None) -> None:
+        """Tally `model`, judging positions by `profile` where there is one, and the KPIs that are given."""
         self.model = model
+        self._kpis = kpis
+        self._bound_kpis: dict[tuple[tuple[str, ...], tuple[str, ...]], Kpis] = {}
         self.fields_dropped = 0
         self._buckets: deque[_Bucket] = deque(maxlen=BUCKETS)
         self._totals = _Bucket(0.0)
@@ -64,6 +71,12 @@ class ModelWindows:
             for bucket in (self._bucket(start), self._totals):
                 _merge(bucket, counted)
             self._tally(self._bucket(start), group)
+
+    def follow(self, kpis: CompiledKpis | None) -> None:
+        """Tally these KPIs from now on, as after a reload; what was tallied of others is forgotten within the hour."""
+        if kpis is not self._kpis:
+            self._kpis = kpis
+            self._bound_kpis.clear()
 
     def totals(self) -> _Bucket:
         """Return the counts since the start (fields are tallied per minute only)."""
@@ -96,6 +109,33 @@ class ModelWindows:
         self._tally_side(
             bucket.outputs, [s.predictions for s in samples if s.predictions is not None], self._outputs
         )
+        if self._kpis is not None and self._kpis.each:
+            self._tally_kpis(bucket, samples)
+
+    def _tally_kpis(self, bucket: _Bucket, samples: Sequence[Sample]) -> None:
+        shapes: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[Table, Table]]] = {}
+        for sample in samples:
+            if sample.features is not None and sample.predictions is not None:
+                shape = (sample.features.fields, sample.predictions.fields)
+                shapes.setdefault(shape, []).append((sample.features, sample.predictions))
+        for shape, pairs in shapes.items():
+            features = _stacked(shape[0], [one for one, _ in pairs])
+            predictions = _stacked(shape[1], [other for _, other in pairs])
+            for kpi, column in self._bind_kpis(shape).tallied(features, predictions):
+                tally = bucket.kpis.get(kpi.name)
+                if tally is None or tally.kpi != kpi:
+                    tally = bucket.kpis[kpi.name] = KpiTally(kpi)
+                tally.add(column.numbers)
+
+    def _bind_kpis(self, shape: tuple[tuple[str, ...], tuple[str, ...]]) -> Kpis:
+        bound = self._bound_kpis.get(shape)
+        if bound is None:
+            if self._kpis is None:
+                raise ValueError("there are no KPIs to tally")
+            if len(self._bound_kpis) >= MAX_SHAPES:
+                self._bound_kpis.clear()
+            bound = self._bound_kpis[shape] = self._kpis.bind(*shape)
+        return bound
 
     def _tally_side(self, target: dict[str, FieldTally], tables: list[Table], check: Check | None) -> None:
         shapes: dict[tuple[str, ...], list[Table]] = {}
@@ -160,7 +200,11 @@ def _merge(target: _Bucket, source: _Bucket) -> None:
     target.outcomes.update(source.outcomes)
     target.reasons.update(source.reasons)
     for rule, counts in source.verdicts.items():
-        target.verdicts.setdefault(rule, Counter()).update(counts)
+        known = target.verdicts.pop(rule, None) or Counter()
+        known.update(counts)
+        target.verdicts[rule] = known
+    while len(target.verdicts) > MAX_RULES_TOTALLED:
+        del target.verdicts[next(iter(target.verdicts))]
 
 
 def _stacked(fields: tuple[str, ...], tables: list[Table]) -> Table:
@@ -189,7 +233,18 @@ def _joined(buckets: list[_Bucket]) -> dict[str, Any]:
         for target, source in ((whole.features, bucket.features), (whole.outputs, bucket.outputs)):
             for name, tally in source.items():
                 target.setdefault(name, FieldTally()).merge(tally)
-    return {**_counts(whole), "features": _fields(whole.features), "outputs": _fields(whole.outputs)}
+        for name, kpi in bucket.kpis.items():
+            joined = whole.kpis.get(name)
+            # A KPI that was given another meaning within the hour starts anew.
+            if joined is None or joined.kpi != kpi.kpi:
+                joined = whole.kpis[name] = KpiTally(kpi.kpi)
+            joined.merge(kpi)
+    return {
+        **_counts(whole),
+        "features": _fields(whole.features),
+        "outputs": _fields(whole.outputs),
+        "kpis": {f"kpi.{name}": tally.as_json() for name, tally in whole.kpis.items()},
+    }
 
 
 def _counts(bucket: _Bucket) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from guardproxy.admin import AdminServices, Role, Token, TokenBook, make_app
+from guardproxy.admin import AdminServices, Alert, Role, Token, TokenBook, make_app
 from guardproxy.admin.tokens import digest_of
 from guardproxy.holds import Hold
 from guardproxy.stores import SqliteHoldStore, SqliteOptions
@@ -40,7 +40,9 @@ RULES: list[dict[str, Any]] = [
     {
         "rule": "demand-is-plausible", "model": "bike-demand", "mode": "enforce", "action": "hold", "severity": "high",
         "owner": "forecasting", "why": "Nobody hires more bikes than there are.", "file": "rules/bike.guard.yaml",
-        "line": 12, "verdicts": {"ok": 9_410, "violated": 611, "unknown": 3, "error": 0},
+        "line": 12, "canary": None,
+        "demoted": {"since": START, "action": "hold", "share": 0.4, "limit": 0.1, "window_s": 300.0, "rows": 900, "by": "rule"},
+        "verdicts": {"ok": 9_410, "violated": 611, "unknown": 3, "error": 0},
     },
     {
         "rule": "humidity-was-learned", "model": "bike-demand", "mode": "shadow", "action": "warn", "severity": "low",
@@ -66,6 +68,33 @@ OVERVIEW = {
     "unguarded": {"undecodable": 2, "fault": 1},
     "routes": [{"path": "/v2/models/bike-demand/infer", "model": "bike-demand", "on_failure": "open"}],
 }
+
+
+ROLLOUT: dict[str, Any] = {
+    "reload": {
+        "ok": True, "source": "files", "ruleset": {"bike-demand": "9f2c41d0aa73"}, "loaded_at": START, "age_s": 61.0,
+        "checked_at": START, "seconds": 0.02, "results": {"changed": 1, "same": 0, "failed": 0}, "problems": [],
+        "problems_total": 0, "text": "", "not_kept": "",
+    },
+    "candidate": {
+        "ok": True, "source": "files", "ruleset": {"bike-demand": "b7e0c41d0a11"}, "loaded_at": START, "age_s": 61.0,
+        "models": [
+            {
+                "model": "bike-demand", "active": "9f2c41d0aa73", "ruleset": "b7e0c41d0a11", "exchanges": 400, "differing": 4,
+                "rows": [{"active": "allowed", "candidate": "held", "rows": 4}, {"active": "held", "candidate": "held", "rows": 9}],
+                "rules": [{"rule": "demand-is-plausible", "added": 3, "removed": 1}], "skipped": {"busy": 2}, "faults": 1,
+            }
+        ],
+    },
+    "breaker": [
+        {
+            "model": "bike-demand", "rule": "demand-is-plausible", "since": START, "action": "hold", "share": 0.4,
+            "limit": 0.1, "window_s": 300.0, "rows": 900, "by": "rule",
+        }
+    ],
+    "recording": None,
+}  # fmt: skip
+LIMITED = ("demand-is-plausible", "humidity-was-learned")
 
 
 def check_override(hold: Hold, values: Mapping[str, Cell]) -> tuple[str, ...]:
@@ -99,6 +128,10 @@ class Served:
         self.ready: tuple[bool, list[str]] = (True, [])
         self.live = True
         self.changed: list[Hold] = []
+        self.alerts: list[Alert] = []
+        self.rearmed: list[tuple[str, str, str]] = []
+        report = {"ok": True, "changed": True, "ruleset": {"bike-demand": "9f2c41d0aa73"}, "problems": [], "text": "", "seconds": 0.1}  # fmt: skip
+        self.reload: tuple[bool, dict[str, Any]] = (True, report)
         self.store = SqliteHoldStore(path, options)
         self.url = ""
         self.services = AdminServices(
@@ -115,10 +148,26 @@ class Served:
             overview=lambda: OVERVIEW,
             check_override=check_override,
             changed=self.changed.append,
+            degraded=lambda: [alert.title for alert in self.alerts],
+            rollout=lambda: ROLLOUT,
+            reload=self._reload,
+            rearm=self._rearm,
+            alerts=lambda: self.alerts,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner = web.AppRunner(make_app(self.services), access_log=None)
+
+    async def _reload(self) -> tuple[bool, dict[str, Any]]:
+        return self.reload
+
+    def _rearm(self, model: str, rule: str, by: str) -> bool | None:
+        if model != "bike-demand" or rule not in LIMITED:
+            return None
+        if rule != "demand-is-plausible":
+            return False
+        self.rearmed.append((model, rule, by))
+        return True
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the server's loop."""

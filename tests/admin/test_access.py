@@ -31,9 +31,9 @@ def csrf_of(served: Served, cookie: dict[str, str]) -> str:
 
 def concrete(endpoint: Endpoint) -> str:
     """A path of an endpoint that leads somewhere."""
-    return endpoint.path.replace(
-        "{id}", "dec_0001" if "decisions" in endpoint.path else "hld_000001"
-    ).replace("{name}", "console.css")
+    path = endpoint.path.replace("{id}", "dec_0001" if "decisions" in endpoint.path else "hld_000001")
+    path = path.replace("{model}", "bike-demand").replace("{rule}", "demand-is-plausible")
+    return path.replace("{name}", "console.css")
 
 
 def test_every_route_of_the_application_is_in_the_table(served: Served) -> None:

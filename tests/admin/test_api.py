@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from guardproxy.admin import Alert
 from guardproxy.admin.openapi import document
 from guardproxy.holds import State
 from tests.admin.served import SECRETS, Answer, Served, serve
@@ -253,7 +254,7 @@ def test_only_an_operator_may_force_a_value_that_a_rule_speaks_against(served: S
 
 def test_health_says_why_it_is_not_ready(served: Served) -> None:
     assert served.call("GET", "/livez").json == {"live": True}
-    assert served.call("GET", "/readyz").json == {"ready": True, "reasons": []}
+    assert served.call("GET", "/readyz").json == {"ready": True, "reasons": [], "degraded": []}
     served.ready, served.live = (False, ["draining"]), False
     answer = served.call("GET", "/readyz")
     assert (answer.status, answer.json["reasons"]) == (503, ["draining"])
@@ -261,6 +262,59 @@ def test_health_says_why_it_is_not_ready(served: Served) -> None:
     metrics = served.call("GET", "/metrics")
     assert metrics.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert metrics.body == b"guardproxy_requests_total 1\n"
+
+
+def test_what_is_degraded_is_told_but_traffic_still_comes(served: Served) -> None:
+    served.alerts.append(Alert("bad", "The rule files are refused."))
+    answer = served.call("GET", "/readyz")
+    assert answer.status == 200
+    assert answer.json == {"ready": True, "reasons": [], "degraded": ["The rule files are refused."]}
+
+
+def test_a_reload_that_succeeds_says_what_is_served_now(served: Served) -> None:
+    answer = served.call("POST", "/v1/rules/reload", "operator-a")
+    assert answer.status == 200
+    assert answer.json["ruleset"] == {"bike-demand": "9f2c41d0aa73"}
+    assert answer.json["changed"] is True
+
+
+def test_a_reload_that_is_refused_carries_the_whole_diagnosis(served: Served) -> None:
+    problem = {"code": "E106", "severity": "error", "file": "a.guard.yaml", "line": 3, "column": 5, "message": "no", "help": ""}  # fmt: skip
+    served.reload = (
+        False,
+        {**served.reload[1], "ok": False, "problems": [problem], "text": "error[E106]: no"},
+    )
+    answer = served.call("POST", "/v1/rules/reload", "operator-a")
+    assert answer.status == 422
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json["problems"] == [problem]
+    assert answer.json["text"] == "error[E106]: no"
+    assert "served on" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("bike-demand/demand-is-plausible", 200),
+        ("bike-demand/humidity-was-learned", 409),
+        ("bike-demand/no-such-rule", 404),
+        ("no-such-model/demand-is-plausible", 404),
+        ("%2e%2e/%00", 404),
+    ],
+)
+def test_only_a_demoted_rule_can_be_let_act_again(served: Served, path: str, status: int) -> None:
+    answer = served.call("POST", f"/v1/rules/{path}/rearm", "operator-a")
+    assert answer.status == status
+    assert served.rearmed == ([("bike-demand", "demand-is-plausible", "operator-a")] if status == 200 else [])
+
+
+def test_rules_carry_how_they_are_rolled_out(served: Served) -> None:
+    answer = served.call("GET", "/v1/rules", "viewer-a").json
+    assert answer["reload"]["ok"] is True
+    assert answer["candidate"]["models"][0]["rules"] == [
+        {"rule": "demand-is-plausible", "added": 3, "removed": 1}
+    ]
+    assert answer["breaker"][0]["rule"] == "demand-is-plausible"
 
 
 def test_rules_windows_and_decisions_are_passed_on(served: Served) -> None:
@@ -334,17 +388,19 @@ def test_the_description_is_true_for_every_operation(served: Served) -> None:
         for method, operation in operations.items():
             walked += 1
             concrete = path.replace("{id}", "dec_0001" if "decisions" in path else "hld_000001")
+            concrete = concrete.replace("{model}", "bike-demand").replace("{rule}", "demand-is-plausible")
             needed = set(re.findall(r"{(\w+)}", path))
             assert needed == {each["name"] for each in operation["parameters"] if each["in"] == "path"}
             sent = SEND.get(operation["operationId"], {})
             anonymous = served.call(method.upper(), concrete, **sent)
             assert (anonymous.status == 401) == ("security" in operation)
             assert str(anonymous.status) in operation["responses"]
-            answer = served.call(method.upper(), concrete, "reviewer-a", **sent)
+            who = "operator-a" if operation.get("x-role") == "operator" else "reviewer-a"
+            answer = served.call(method.upper(), concrete, who, **sent)
             assert answer.status == 200, (path, answer.text)
             content = operation["responses"]["200"]["content"]
             (kind,) = content
             assert answer.headers["Content-Type"].startswith(kind)
             if kind == "application/json":
                 assert set(content[kind]["schema"].get("required", ())) <= set(answer.json)
-    assert walked == 12
+    assert walked == 14

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from guardproxy.admin import Alert
 from guardproxy.decision import Meanwhile
 from guardproxy.stores import sweep
 from tests.admin.served import SECRETS, Served
@@ -334,3 +335,49 @@ def test_every_control_has_a_name_and_every_drawing_a_title(browser: Browser, se
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
         assert len(ids) == len(set(ids))
         assert page.locator("h1").count() == 1
+
+
+DIAGNOSIS = (
+    "error[E106]: there is no field '<img src=x onerror=alert(1)>'\n --> rules/a.guard.yaml:7:12\n  |\n7 | \u202eevil\n"
+    + "x" * 400
+)
+
+
+def test_refused_rules_stand_on_every_page_with_their_diagnosis(browser: Browser, served: Served) -> None:
+    served.alerts.append(
+        Alert("bad", "The rule files are refused. Served are the last good rules.", DIAGNOSIS)
+    )
+    with opened(browser, served, "reviewer-a", scripts=False, width=360) as page:
+        for path in ("/", "/holds/hld_000001", "/rules", "/windows"):
+            page.goto(served.url + path)
+            banner = page.locator("section.banner.bad")
+            assert "The rule files are refused" in banner.inner_text()
+            assert "rules/a.guard.yaml:7:12" in banner.locator("pre").inner_text()
+            assert banner.locator("img").count() == 0
+            assert "\u202e" not in banner.inner_text()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+def test_an_operator_lets_a_demoted_rule_act_again_on_the_rules_page(
+    browser: Browser, served: Served
+) -> None:
+    with opened(browser, served, "operator-a", scripts=False) as page:
+        page.goto(f"{served.url}/rules")
+        assert "only warns since" in page.locator("main").inner_text()
+        page.get_by_role("button", name="Let it act again").click()
+        assert page.url == f"{served.url}/rules"
+        assert served.rearmed == [("bike-demand", "demand-is-plausible", "operator-a")]
+        page.get_by_role("button", name="Read the files now").click()
+        assert page.url == f"{served.url}/rules"
+    with opened(browser, served, "reviewer-a", scripts=False) as page:
+        page.goto(f"{served.url}/rules")
+        assert page.get_by_role("button", name="Let it act again").count() == 0
+        assert page.get_by_role("button", name="Read the files now").count() == 0
+
+
+def test_the_candidate_shows_what_it_would_change(browser: Browser, served: Served) -> None:
+    with opened(browser, served, "viewer-a", scripts=False) as page:
+        page.goto(f"{served.url}/rules")
+        said = page.locator("main").inner_text()
+    assert "400 exchanges compared, 4 rows with another outcome" in said
+    assert "Violations added" in said

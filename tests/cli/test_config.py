@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guardproxy.config import KEYS, ROUTE_KEYS
+from guardproxy.config.keys import KEYS, ROUTE_KEYS
 from tests.cli.run import Shell
 from tests.proxy.serving import RULES
 
@@ -90,7 +90,8 @@ def test_a_file_that_is_not_there_is_two_lines_without_a_drawing(shell: Shell, t
     done = shell("config", "check", tmp_path / "nope.yaml")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error[E200]: cannot be read: No such file or directory\n --> {tmp_path}/nope.yaml\n\n1 error found.\n"
+        f"error[E200]: cannot be read: No such file or directory\n --> {tmp_path}/nope.yaml\n\n"
+        "1 error found. `guardproxy explain E200` says more.\n"
     )
     problems = json.loads(shell("config", "check", tmp_path / "nope.yaml", "--format", "json").out)[
         "problems"

@@ -113,6 +113,19 @@ def test_no_file_at_all_is_a_mistake_of_usage(command: str, tmp_path: Path) -> N
     assert "Traceback" not in missing.stderr
 
 
+@pytest.mark.parametrize(
+    "command", ["check", "test", "replay --recorded x", "explain row.json", "fmt", "docs"]
+)
+def test_where_there_is_no_folder_of_rules_the_first_step_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*command.split())
+    assert result.exit_code == 2
+    assert "there is no folder rules here" in result.stderr
+    assert "guardproxy rules new MODEL" in result.stderr
+
+
 def test_a_file_that_is_not_text_is_a_problem(tmp_path: Path) -> None:
     file = tmp_path / "x.guard.yaml"
     file.write_bytes(b"\xff\xfe\x00guard")
@@ -124,7 +137,7 @@ def test_tests_that_pass_end_with_0_and_say_which_rules_never_fired(good: Path) 
     assert result.exit_code == 0
     assert f"{good}:11  ok      below nothing" in result.stdout
     assert "2 passed, 0 failed, 2 rules" in result.stdout
-    assert "never violated in a test: warm" in result.stdout
+    assert "verdict coverage 3/4 (never violated in tests: warm)" in result.stdout
 
 
 def test_a_test_that_fails_ends_with_1_and_shows_both_values(good: Path) -> None:

@@ -12,7 +12,7 @@ from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.decision import Decision, Outcome, RequestFacts
 from guardproxy.errors import DecodeError, UnalignedError
 from guardproxy.guard import Guard, screen_request, screen_response
-from guardproxy.guard.resolve import MAX_FINDINGS, MAX_HELD_ROWS
+from guardproxy.guard.resolve import MAX_FINDINGS, MAX_HELD_ROWS, MAX_ROW_FINDINGS
 from guardproxy.message import Message
 from guardproxy.rules import load_rulesets
 from guardproxy.table import Cell
@@ -187,6 +187,61 @@ def test_findings_are_bounded_and_counted() -> None:
     decision, _ = decide(make_guard(with_action("warn")), [{"x": 1}] * rows, [-1.0] * rows)
     assert (len(decision.findings), decision.findings_dropped) == (MAX_FINDINGS, 50)
     assert set(outcomes(decision)) == {"warned"}
+
+
+def test_what_is_acted_on_is_explained_before_what_is_not() -> None:
+    rules = (
+        "  - {id: ignored, require: features.gone > 1, on_unknown: ignore, action: hold}\n"
+        "  - {id: watched, forbid: features.x == 1, mode: shadow, action: reject}\n"
+        "  - {id: warned, forbid: features.x == 1, action: warn}\n"
+        "  - {id: high, range: {field: output.prediction, max: 9}, action: clamp}\n"
+        "  - {id: odd, forbid: output.prediction == 7, action: warn}\n"
+    )
+    rows = 2 * MAX_FINDINGS
+    values = [1.0] * (rows - 2) + [7.0, 10.0]
+    decision, _ = decide(make_guard(rules), [{"x": 1}] * rows, values)
+    found = {(finding.rule, finding.row) for finding in decision.findings}
+    assert {("high", rows - 1), ("odd", rows - 2), ("warned", 0)} <= found
+    assert {rule for rule, _ in found} == {"high", "odd", "warned"}
+    assert len(decision.findings) == MAX_FINDINGS
+    assert decision.findings_dropped == 3 * rows + 2 - MAX_FINDINGS
+    assert [finding.row for finding in decision.findings] == sorted(row for _, row in found)
+
+
+def test_a_held_row_tells_its_reviewer_what_acts_before_what_only_watches() -> None:
+    watching = "".join(
+        f"  - {{id: watch-{number}, forbid: features.x == 1, mode: shadow, action: reject}}\n"
+        for number in range(2 * MAX_ROW_FINDINGS)
+    )
+    rules = (
+        watching
+        + "  - {id: warned, forbid: features.x == 1, action: warn}\n"
+        + "  - {id: high, range: {field: output.prediction, max: 9}, action: hold}\n"
+    )
+    decision, _ = decide(make_guard(rules), [{"x": 1}], [50.0])
+    (held,) = decision.held
+    assert len(held.findings) == MAX_ROW_FINDINGS
+    assert {"warned", "high", "watch-0"} <= {finding.rule for finding in held.findings}
+
+
+@pytest.mark.parametrize(("wide", "narrow"), [("a", "b"), ("b", "a")])
+def test_two_rules_that_clamp_agree_whatever_they_are_called(wide: str, narrow: str) -> None:
+    rules = (
+        f"  - {{id: {wide}, range: {{field: output.prediction, min: 0, max: 10}}, action: clamp}}\n"
+        f"  - {{id: {narrow}, range: {{field: output.prediction, min: 2, max: 5}}, action: clamp}}\n"
+    )
+    decision, served = decide(make_guard(rules), [{"x": 1}] * 3, [20.0, -3.0, 7.0])
+    assert outcomes(decision) == ["clamped"] * 3
+    assert served == [5.0, 2.0, 5.0]
+
+
+def test_rules_that_clamp_to_different_sides_clamp_nothing() -> None:
+    rules = (
+        "  - {id: below, range: {field: output.prediction, max: 4}, action: clamp}\n"
+        "  - {id: above, range: {field: output.prediction, min: 6}, action: clamp}\n"
+    )
+    decision, _ = decide(make_guard(rules), [{"x": 1}] * 2, [5.0, 7.0])
+    assert outcomes(decision) == ["rejected", "rejected"]
 
 
 def test_rows_held_beyond_the_bound_are_counted_and_not_made_up() -> None:

@@ -1,7 +1,8 @@
 """A whole guardproxy in the test's own loop, in front of a recording upstream."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,12 +50,18 @@ async def serving(
     failure: str = "open",
     protocol: str = "open-inference",
     config: Config | None = None,
+    folder: Path | None = None,
+    clock: Callable[[], float] = time.time,
     **route: Any,
 ) -> AsyncIterator[Service]:
-    """Run guardproxy with one guarded route; everything else passes through."""
-    with TemporaryDirectory() as folder:
-        base = Path(folder)
-        (base / "a.guard.yaml").write_text(rules)
+    """Run guardproxy with one guarded route; everything else passes through.
+
+    The rules of `folder` are served where it is given, else `rules` from a directory of its own.
+    """
+    with TemporaryDirectory() as own:
+        base = Path(own)
+        if folder is None:
+            (base / "a.guard.yaml").write_text(rules)
         upstream = f"http://127.0.0.1:{upstream_port}"
         item = RouteConfig(
             **{"path": PATH, "model": "demand", "protocol": protocol, "key": ("store",), **route},
@@ -66,14 +73,14 @@ async def serving(
             admin=Address("127.0.0.1", 0),
             auth="none",
             store=base / "holds.db",
-            rules=base,
+            rules=folder or base,
             upstream=upstream,
             routes=(item,),
             drain_s=1.0,
         )
         loaded = load(config)
         assert not loaded.errors, loaded.errors
-        async with running(config, loaded, None) as service:
+        async with running(config, loaded, None, clock=clock) as service:
             yield service
 
 

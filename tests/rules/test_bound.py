@@ -136,9 +136,10 @@ def test_only_an_enforced_rule_acts_and_only_on_verdicts_that_count() -> None:
         "    on_error: ignore\n": {Verdict.VIOLATED, Verdict.UNKNOWN},
         "    mode: shadow\n": set(),
     }
+    view = view_of([{"temp": 1.0}], [{"demand": 1.0}])
     for more, acting in cases.items():
         bound, rule = one_rule("    range: {field: output.demand, max: 3}\n" + more)
-        assert {verdict for verdict in Verdict if bound.acts(rule, verdict)} == acting
+        assert {verdict for verdict in Verdict if bound.acts(rule, verdict, view)} == acting
         finding = bound.finding(rule, 0, Verdict.VIOLATED, seen({"demand": 4.0}))
         assert finding.acts == (Verdict.VIOLATED in acting)
 

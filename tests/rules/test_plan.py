@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from guardproxy.decision import Phase, Verdict
 from guardproxy.rules import BoundRules, View
-from guardproxy.rules.plan import COLUMNS_FROM
+from guardproxy.rules.batches import COLUMNS_FROM
 from guardproxy.table import Cell, Table, table_from_records
 from tests.rules.build import FACTS, PROFILE, no_past, rules_of, view_of
 
@@ -103,7 +103,7 @@ def test_rows_and_columns_get_the_same_verdicts(
             for number, code in enumerate(by_row[index].tolist()):
                 finding = bound.finding(rule, number, Verdict(code), view)
                 assert finding.message
-                assert finding.acts == bound.acts(rule, Verdict(code))
+                assert finding.acts == bound.acts(rule, Verdict(code), view)
                 assert bound.clamped(rule, number, view) is None or rule.kind in {"range", "max_change"}
 
 

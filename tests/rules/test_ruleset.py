@@ -5,6 +5,7 @@ import pytest
 from guardproxy.decision import Action, Meanwhile, Mode, OnExpiry, Phase, Severity, Verdict
 from guardproxy.errors import OperatorError
 from guardproxy.rules import Check, HoldSpec, Rule, default_ruleset, load_rulesets, make_ruleset
+from guardproxy.rules.model import Kpi
 from guardproxy.source import Problem
 from tests.rules.build import HEAD, PROFILE, load, rules_of, view_of
 
@@ -156,7 +157,7 @@ def test_a_rule_that_never_was_checked_cannot_be_compiled() -> None:
 
 def test_a_broken_rule_is_left_out_and_the_others_are_kept() -> None:
     ruleset, problems = load("rules:\n" + A + "  - {id: c, nonsense: 1}\n" + B)
-    assert [problem.code for problem in errors_of(problems)] == ["E210", "E204"]
+    assert [problem.code for problem in errors_of(problems)] == ["E204"]
     assert [rule.id for rule in ruleset.rules if not rule.built_in] == ["a", "b"]
 
 
@@ -191,3 +192,50 @@ def test_one_expectation_holds_for_every_row_and_built_in_rules_may_be_named() -
         "  - {name: x, given: {rows: [{output: 1}, {output: 2}]}, expect: {verdicts: {predictions-finite: ok}}}\n"
     )
     assert ruleset.cases[0].expect[0] == ruleset.cases[0].expect[1]
+
+
+def test_kpis_and_limits_of_the_model_count_in_the_fingerprint_and_their_order_does_not() -> None:
+    rules = "rules:\n  - {id: a, require: output.demand > 0}\n"
+    two = "kpis:\n  one: {title: One, expr: output.demand}\n  two: {title: Two, expr: kpi.one * 2}\n"
+    turned = "kpis:\n  two: {title: Two, expr: kpi.one * 2}\n  one: {title: One, expr: output.demand}\n"
+    limit = "limits: {hold: 5% per 5m, then: warn}\n"
+    texts = ("", two, limit, limit.replace("5%", "6%"), two.replace("* 2", "* 3"))
+    assert len({rules_of(head + rules).fingerprint for head in texts}) == len(texts)
+    assert rules_of(turned + rules).fingerprint == rules_of(two + rules).fingerprint
+
+
+def test_a_list_that_changes_changes_the_rules_that_read_it_and_no_other() -> None:
+    text = (
+        "lists:\n  known: [ITEMS]\nrules:\n  - {id: reads, require: features.store in known}\n"
+        "  - {id: other, require: output.demand > 0}\n"
+    )
+    one, other = (rules_of(text.replace("ITEMS", items)) for items in ("a, b", "a, c"))
+    assert one.rev("reads") != other.rev("reads")
+    assert one.rev("other") == other.rev("other")
+    assert one.fingerprint != other.fingerprint
+
+
+def test_a_ruleset_knows_the_rolling_functions_of_verdicts_messages_and_kpis() -> None:
+    ruleset = rules_of(
+        "kpis:\n  level: {title: Level, expr: 'recent_mean(output.demand, 2h)'}\nrules:\n"
+        "  - {id: a, require: 'recent_share(output.demand>3, 1h) > 20%', message: 'p99 {recent_p99(output.demand, 1d):.1f}'}\n"
+    )
+    assert {name: one.window_s for name, one in ruleset.recents.items()} == {
+        "recent_share(output.demand > 3, 1h)": 3_600.0,
+        "recent_p99(output.demand, 1d)": 86_400.0,
+        "recent_mean(output.demand, 2h)": 7_200.0,
+    }
+
+
+def test_kpis_may_use_each_other_in_any_order_and_a_broken_one_is_named() -> None:
+    kpis = (Kpi("c", "kpi.b + 1"), Kpi("b", "kpi.a * 2"), Kpi("a", "output.demand"))
+    ruleset = make_ruleset("demand", (), kpis=kpis)
+    bound = ruleset.bind(("x",), ("demand",))
+    view = view_of([{"x": 1.0}] * 2, [{"demand": 3.0}, {"demand": None}])
+    assert {name: (column.cell(0), column.cell(1)) for name, column in bound.kpis(view).items()} == {
+        "c": (7.0, None),
+        "b": (6.0, None),
+        "a": (3.0, None),
+    }
+    with pytest.raises(OperatorError, match="KPI 'c' cannot be compiled"):
+        make_ruleset("demand", (), kpis=(Kpi("c", "kpi.d"), Kpi("d", "kpi.c")))

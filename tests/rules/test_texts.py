@@ -1,26 +1,37 @@
 """Checks of confidence, text and JSON in text, one row at a time."""
 
 import json
+import re
 import sys
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from guardproxy.rules.language import LanguageError
 from guardproxy.rules.language.functions import PatternError
 from guardproxy.rules.model import Check, TextCheck
-from guardproxy.rules.texts import (
+from guardproxy.rules.schemas import (
     MAX_JSON_BYTES,
     MAX_JSON_DEPTH,
-    ROW_CHECKS,
-    SENTENCES,
+    MAX_STEPS,
     SchemaError,
     SchemaLibraryMissingError,
     compile_schema,
 )
+from guardproxy.rules.texts import ROW_CHECKS, SENTENCES
 from guardproxy.table import Cell
+
+_JSON_ITEMS = st.lists(
+    st.recursive(
+        st.sampled_from([0, 1, 1.0, True, False, None, "1", "a", 2**60, 2.0**60, -0.0]),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+        max_leaves=4,
+    ),
+    max_size=4,
+)
 
 
 def text_check(**demands: Any) -> Check:
@@ -45,6 +56,8 @@ class TestConfidence:
             ((0.55, 0.45), True),
             ((0.54, 0.26, 0.2), False),
             ((0.56, 0.47), False),
+            ((0.6, 0.5), True),
+            ((0.55, 0.450001), False),
             ((0.6, None), None),
             ((), None),
             ((0.95,), True),
@@ -119,9 +132,41 @@ class TestText:
 
     def test_only_the_first_64_kib_are_searched_and_characters_stay_whole(self) -> None:
         check = text_check(must_not_contain=("needle",))
-        assert judged(check, "x" * 70_000 + "needle") is True
-        assert judged(check, "€" * 30_000 + "needle") is True
+        assert judged(check, "€" * (65_536 // 3 - 6) + "needle") is False
         assert judged(check, "x" * 60_000 + "needle") is False
+        assert judged(text_check(must_contain=("needle",)), "x" * 70_000 + "needle") is False
+
+    @pytest.mark.parametrize(
+        "demands", [{"must_not_contain": ("needle",)}, {"must_not_match": "needle"}, {"pii": ("email",)}]
+    )
+    def test_a_text_that_was_not_looked_through_is_unknown_and_not_ok(self, demands: dict[str, Any]) -> None:
+        check = text_check(**demands)
+        for text in ("x" * 70_000 + " needle a@example.com", "€" * 30_000 + " needle a@example.com"):
+            assert judged(check, text) is None
+            assert said(check, text) == "only the first 64 KiB of the text were searched"
+            assert judged(check, " needle a@example.com " + text) is False
+        assert judged(check, "x" * 65_536) is True
+        assert judged(text_check(max_chars=80_000, must_contain=("x",)), "x" * 70_000) is True
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a gua\u00adrantee",
+            "a guar\u200bantee",
+            "a \uff27\uff35\uff21\uff32\uff21\uff2e\uff34\uff25\uff25",
+            "no\u00a0 cafe\u0301",
+            "no \t caf\u00e9",
+            "NO\u2003CAFÉ",
+        ],
+    )
+    def test_another_spelling_of_the_same_characters_hides_no_phrase(self, text: str) -> None:
+        assert judged(text_check(must_not_contain=("guarantee", "no café"), whole_words=True), text) is False
+
+    @given(st.text("ab \t\n\x1c\u00a0\u2003", max_size=12))
+    def test_a_run_of_white_space_is_one_blank_and_ends_are_kept(self, text: str) -> None:
+        single = re.sub(r"\s+", " ", text)
+        assert judged(text_check(must_not_contain=(single or "c",)), text) is (not single)
+        assert judged(text_check(must_not_contain=(" a ",)), text) is (" a " not in single)
 
     def test_a_pattern_that_keeps_other_libraries_busy_for_hours_ends(self) -> None:
         assert judged(text_check(must_match=r"^(a+)+$"), "a" * 60_000 + "b") is False
@@ -175,8 +220,33 @@ class TestJsonSchema:
     def test_brackets_inside_strings_are_not_depth(self) -> None:
         assert judged(Check("json_schema", schema="{}"), json.dumps("[" * 200 + '\\"[')) is True
 
-    def test_a_number_of_thousands_of_digits_is_an_answer(self) -> None:
-        assert judged(Check("json_schema", schema='{"type": "string"}'), "9" * 5_000) is False
+    @pytest.mark.parametrize(
+        ("schema", "text"),
+        [("{}", "9" * 5_000), ('{"multipleOf": 0.5}', "9" * 400), ('{"multipleOf": 0.5}', "1e400")],
+    )
+    def test_a_number_beyond_all_floats_is_an_error_and_no_crash(self, schema: str, text: str) -> None:
+        with pytest.raises(LanguageError, match=r"number (too large|with too many digits)"):
+            judged(Check("json_schema", schema=schema), text)
+
+    def test_a_schema_that_calls_itself_twice_ends(self) -> None:
+        twice = '{"type": "array", "items": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}'
+        with pytest.raises(LanguageError, match=f"{MAX_STEPS:,} steps"):
+            judged(Check("json_schema", schema=twice), "[" * 40 + "1" + "]" * 40)
+        # What one text used up is not missing for the next.
+        assert judged(Check("json_schema", schema=twice), "[[]]") is True
+
+    def test_many_items_are_told_apart_without_comparing_each_with_all(self) -> None:
+        check = Check("json_schema", schema='{"uniqueItems": true}')
+        items = [{"a": number} for number in range(20_000)]
+        assert judged(check, json.dumps(items)) is True
+        assert judged(check, json.dumps([*items, {"a": 7.0}])) is False
+        assert said(check, "[1, 1]") == "the value: does not satisfy uniqueItems: true"
+
+    @given(_JSON_ITEMS)
+    def test_items_are_alike_where_json_schema_says_so(self, items: list[Any]) -> None:
+        alike = next(Draft202012Validator({"uniqueItems": True}).iter_errors(items), None) is not None
+        check = Check("json_schema", schema='{"uniqueItems": true}')
+        assert judged(check, json.dumps(items)) is (not alike)
 
     @pytest.mark.parametrize(
         "schema",
@@ -185,6 +255,8 @@ class TestJsonSchema:
             {"$ref": "https://example.com/schema.json"},
             {"$ref": "other.json"},
             {"patternProperties": {"(a+)+$": {}}},
+            {"unevaluatedProperties": False},
+            {"items": {"unevaluatedItems": False}},
         ],
     )
     def test_a_schema_that_cannot_be_trusted_is_refused(self, schema: dict[str, Any]) -> None:

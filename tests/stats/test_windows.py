@@ -1,5 +1,8 @@
 """Tallies merge by addition, and windows forget the oldest minute."""
 
+import json
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 
 from guardproxy.decision import Decision, Outcome, Reason, Verdict
 from guardproxy.stats import FieldTally, ModelWindows, Sample
-from guardproxy.stats.windows import BUCKET_S, BUCKETS
+from guardproxy.stats.windows import BUCKET_S, BUCKETS, MAX_RULES_TOTALLED
 from guardproxy.table import Floats, table_from_records
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), max_size=30)
@@ -28,6 +31,37 @@ def test_tallies_of_two_stretches_merge_to_that_of_both(one: list[float], other:
     assert merged.mean == pytest.approx(whole.mean, rel=1e-6, abs=1e-6)
     assert merged.m2 == pytest.approx(whole.m2, rel=1e-6, abs=1e-3)
     assert (merged.low, merged.high) == (whole.low, whole.high)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6))
+def test_numbers_of_any_size_leave_a_tally_that_json_can_say(values: list[float]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = tally(values)
+        made.merge(tally([-value for value in values]))
+        said = made.as_json()
+    json.dumps(said, allow_nan=False)
+    assert said["min"] <= said["mean"] <= said["max"]
+
+
+def test_a_huge_number_among_others_hides_the_spread_and_nothing_else() -> None:
+    said = tally([1.0, 1.7e308, -1.7e308]).as_json()
+    assert (said["std"], said["min"], said["max"]) == (None, -1.7e308, 1.7e308)
+
+
+def test_totals_forget_rules_that_are_long_gone() -> None:
+    windows = ModelWindows("m")
+    verdicts = np.zeros((1, 1), dtype=np.uint8)
+    outcomes = np.zeros(1, dtype=np.uint8)
+    for number in range(MAX_RULES_TOTALLED + 10):
+        decisions = [
+            Decision("m", "f", 1, outcomes, (rule,), verdicts) for rule in ("kept", f"rule-{number}")
+        ]
+        windows.add([Sample(1.0, decision, None, None) for decision in decisions])
+    known = windows.totals().verdicts
+    assert len(known) == MAX_RULES_TOTALLED
+    assert known["kept"] == {Verdict.OK: MAX_RULES_TOTALLED + 10}
+    assert "rule-0" not in known
 
 
 def sample(at: float, outcomes: list[Outcome], *, reason: Reason | None = None) -> Sample:

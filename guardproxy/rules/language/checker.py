@@ -4,24 +4,30 @@ Decides which kinds go together. A name of kind `ANY` goes with everything here 
 After a flaw a node has kind `ANY`, so that one mistake is told once.
 """
 
-import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from guardproxy.decision import Scope
+from guardproxy.rules.language import foreign
+from guardproxy.rules.language.assembling import assemble
 from guardproxy.rules.language.flaws import Flaw
 from guardproxy.rules.language.functions import (
-    BATCH_FUNCTIONS,
-    FOREIGN_FUNCTIONS,
+    AGGREGATES,
     FUNCTIONS,
     MAX_DIGITS,
+    MAX_WINDOW_S,
+    MIN_WINDOW_S,
     PatternError,
     PatternLibraryMissingError,
     compile_pattern,
 )
-from guardproxy.rules.language.names import NO_CONSTANT, PROFILE_STATS, SPACES, Kind, Names, Ref
+from guardproxy.rules.language.names import NO_CONSTANT, Kind, Names, Ref
+from guardproxy.rules.language.naming import Naming
 from guardproxy.rules.language.nodes import (
+    Aggregate,
     Arithmetic,
     Call,
     Coalesce,
@@ -37,16 +43,22 @@ from guardproxy.rules.language.nodes import (
     Node,
     Not,
     Path,
+    Program,
     Within,
 )
-from guardproxy.rules.language.semantics import KIND_WORDS, ORDERINGS, kind_of, members_of, normal
-from guardproxy.rules.language.spelling import either, spelled, suggest
+from guardproxy.rules.language.parser import parse
+from guardproxy.rules.language.semantics import KIND_WORDS, ORDERINGS, kind_of, members_of
+from guardproxy.rules.language.spell import spell_aggregate
+from guardproxy.rules.language.spelling import suggest
+from guardproxy.rules.language.tokens import UNITS
 from guardproxy.table import Cell
 
 
-def check(tree: Node, names: Names, want: Kind | None) -> tuple[Node, tuple[Flaw, ...]]:
-    """Return the tree with kinds, and the flaws found in it."""
-    checker = _Checker(names)
+def check(
+    text: str, tree: Node, names: Names, want: Kind | None, scope: Scope
+) -> tuple[Node, tuple[Flaw, ...]]:
+    """Return the tree with kinds, and the flaws found in it. `text` is what it was parsed from."""
+    checker = _Checker(text, names, scope)
     node = checker.node(tree)
     if want is not None and want is not Kind.ANY and node.kind not in (want, Kind.ANY) and not checker.flaws:
         message = f"{KIND_WORDS[want]} is needed here, but this is {KIND_WORDS[node.kind]}"
@@ -63,15 +75,11 @@ _WANT_HELP: Final[Mapping[tuple[Kind, Kind], str]] = MappingProxyType(
 )
 
 
-class _Checker:
-    """One check of one tree."""
+class _Checker(Naming):
+    """One check of one tree. `text` is what its places count in."""
 
-    def __init__(self, names: Names) -> None:
-        self._names = names
-        self.flaws: list[Flaw] = []
-
-    def flaw(self, code: str, message: str, node: Node, help_: str = "") -> None:
-        self.flaws.append(Flaw(code, message, node.offset, node.length, help_))
+    def __init__(self, text: str, names: Names, scope: Scope, inside: str = "") -> None:
+        super().__init__(text, names, scope, inside)
 
     def node(self, node: Node) -> Node:
         return _CHECKS[type(node)](self, node)
@@ -79,7 +87,8 @@ class _Checker:
     def _nodes(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
         return tuple(self.node(node) for node in nodes)
 
-    def _need(self, kind: Kind, node: Node, code: str, what: str, help_: str = "") -> None:
+    def need(self, kind: Kind, node: Node, code: str, what: str, help_: str = "") -> None:
+        """Note a flaw when a node is known to be of another kind."""
         if node.kind not in (kind, Kind.ANY):
             self.flaw(
                 code, f"{what} needs {KIND_WORDS[kind]}, but this is {KIND_WORDS[node.kind]}", node, help_
@@ -94,107 +103,17 @@ class _Checker:
         self.flaw("E116", "a list can only stand to the right of `in`", node, "write `x in [...]`")
         return Literal(node.offset, node.length, Kind.ANY, None)
 
-    def path(self, node: Path) -> Node:
-        space = node.segments[0]
-        if space not in SPACES:
-            self._bare(node)
-        elif space == "lists":
-            self.flaw(
-                "E116",
-                "a list can only stand to the right of `in`",
-                node,
-                f"write `x in {'.'.join(node.segments)}`",
-            )
-        elif space == "profile":
-            return self._profile(node)
-        elif len(node.segments) == 1:
-            self._unfinished(node, f"write `{space}.NAME`")
-        elif len(node.segments) == 2:
-            return self._resolve(node, Ref(space, node.segments[1]))
-        else:
-            written = ".".join(node.segments[1:])
-            help_ = f'write {space}["{written}"] if the dots are part of the name'
-            self.flaw("E106", f"`{space}.{node.segments[1]}` has nothing inside it", node, help_)
-        return Literal(node.offset, node.length, Kind.ANY, None)
-
-    def _bare(self, node: Path) -> None:
-        first = node.segments[0]
-        if len(node.segments) > 1:
-            close = difflib.get_close_matches(first, SPACES, 1)
-            help_ = f"did you mean `{close[0]}`?" if close else f"names begin with {either(SPACES)}"
-            self.flaw("E106", f"there is nothing called `{first}` to take names from", node, help_)
-            return
-        found = [space for space in SPACES if space != "lists" and first in self._names.candidates(space)]
-        help_ = either([f"{space}.{first}" for space in found or ("features", "output")])
-        if first in self._names.lists:
-            help_ = f"`{first}` is a list; write `x in {first}`"
-        self.flaw(
-            "E114",
-            f"`{first}` alone does not say where it comes from",
-            node,
-            f"write {help_}" if "write" not in help_ else help_,
-        )
-
-    def _unfinished(self, node: Path, help_: str) -> None:
-        self.flaw("E115", f"`{'.'.join(node.segments)}` is not finished", node, help_)
-
-    def _profile(self, node: Path) -> Node:
-        written = ".".join(node.segments)
-        missing = Literal(node.offset, node.length, Kind.ANY, None)
-        if len(node.segments) < 3 or (len(node.segments) == 3 and node.segments[1] in ("features", "output")):
-            self._unfinished(node, f"write `{written}.p99`, or another of {', '.join(PROFILE_STATS)}")
-            return missing
-        stat = node.segments[-1]
-        if stat not in PROFILE_STATS:
-            self.flaw(
-                "E106",
-                f"a profile has no statistic `{stat}`",
-                node,
-                suggest(stat, PROFILE_STATS, "it has {}"),
-            )
-            return missing
-        if stat == "values":
-            self.flaw("E116", "a list can only stand to the right of `in`", node, f"write `x in {written}`")
-            return missing
-        return self._resolve(node, Ref("profile", ".".join(node.segments[1:-1]), stat))
-
-    def _resolve(self, node: Path, ref: Ref) -> Node:
-        kind = self._names.kind(ref)
-        if kind is None:
-            self._unknown(node, ref)
-            return Name(node.offset, node.length, Kind.ANY, ref)
-        constant = self._names.constant(ref)
-        if constant is not NO_CONSTANT:
-            constant = normal(constant)
-            kind = kind_of(constant) or kind
-        return Name(node.offset, node.length, kind, ref, constant)
-
-    def _unknown(self, node: Path, ref: Ref) -> None:
-        known = self._names.candidates(ref.space)
-        if ref.space == "profile" and ref.name in known:
-            self.flaw("E106", f"the profile has no {ref.stat} of `{ref.name}`", node)
-            return
-        what = _THINGS.get(ref.space, "field")
-        shown = spelled(ref._replace(stat=""))
-        close = difflib.get_close_matches(ref.name, known, 1)
-        help_ = ""
-        if close:
-            help_ = f"did you mean `{spelled(ref._replace(name=close[0]))}`?"
-        elif known:
-            help_ = f"known names: {', '.join(known[:8])}" + (", ..." if len(known) > 8 else "")
-        self.flaw("E106", f"unknown {what} `{shown}`", node, help_)
-
     # Operators.
 
     def arithmetic(self, node: Arithmetic) -> Node:
         operands = self._nodes(node.operands)
         for operand in operands:
-            self._need(Kind.NUMBER, operand, "E120", "arithmetic")
+            self.need(Kind.NUMBER, operand, "E120", "arithmetic")
         return replace(node, kind=Kind.NUMBER, operands=operands)
 
     def negate(self, node: Negate) -> Node:
         operand = self.node(node.operand)
-        self._need(Kind.NUMBER, operand, "E120", "a minus sign")
+        self.need(Kind.NUMBER, operand, "E120", "a minus sign")
         return replace(node, kind=Kind.NUMBER, operand=operand)
 
     def compare(self, node: Compare) -> Node:
@@ -216,6 +135,9 @@ class _Checker:
         elif Kind.ANY not in kinds and left.kind is not right.kind:
             message = f"cannot compare {KIND_WORDS[left.kind]} with {KIND_WORDS[right.kind]}"
             self.flaw("E123", message, both, _clash_help(left, right))
+        elif odd := _odd_day(left, right):
+            message = f'request.date is written YYYY-MM-DD, so "{odd.value}" is compared letter by letter'
+            self.flaw("E127", message, odd, 'write it as "2026-01-31"')
         elif Kind.FLAG in kinds and sign in ORDERINGS:
             self.flaw(
                 "E124", f"yes/no has no order, so `{sign}` makes no sense", both, "use == or !=, or `and`"
@@ -230,14 +152,14 @@ class _Checker:
             message = (
                 f"cannot look for {KIND_WORDS[operand.kind]} in a list that holds {KIND_WORDS[members.kind]}"
             )
-            self.flaw("E123", message, node)
+            self.flaw("E123", message, node, _clash_help(operand, operand))
         return replace(node, kind=Kind.FLAG, operand=operand, members=members)
 
     def _members(self, items: Node) -> Members | None:
         if isinstance(items, Items):
             return self._written(items)
         if isinstance(items, Path):
-            return self._named(items)
+            return self.named_list(items)
         help_ = (
             'write `contains(text, "part")` to look inside a text'
             if isinstance(items, Literal) and isinstance(items.value, str)
@@ -263,40 +185,23 @@ class _Checker:
             self.flaw("E116", "the list mixes kinds of values", items, "quote all of them, or none")
         return members
 
-    def _named(self, path: Path) -> Members | None:
-        segments, lists = path.segments, self._names.lists
-        name = segments[-1]
-        if segments[0] == "profile" and len(segments) > 2 and name == "values":
-            ref = Ref("profile", ".".join(segments[1:-1]), "values")
-            if str(ref) not in lists and self._names.kind(ref) is None:
-                self._unknown(path, ref)
-            return members_of(lists[str(ref)]) if str(ref) in lists else None
-        if len(segments) == 1 or (len(segments) == 2 and segments[0] == "lists"):
-            if name in lists:
-                return members_of(lists[name])
-            help_ = suggest(name, tuple(lists), "lists are {}") if lists else "define it under `lists:`"
-            self.flaw("E106", f"unknown list `{name}`", path, help_)
-            return None
-        self.flaw("E116", "`in` needs a list on its right", path, "write `==` to compare with one value")
-        return None
-
     def is_missing(self, node: IsMissing) -> Node:
         return replace(node, kind=Kind.FLAG, operand=self.node(node.operand))
 
     def logic(self, node: Logic) -> Node:
         operands = self._nodes(node.operands)
         for operand in operands:
-            self._need(Kind.FLAG, operand, "E121", f"`{node.operator}`", _FLAG_HELP)
+            self.need(Kind.FLAG, operand, "E121", f"`{node.operator}`", _FLAG_HELP)
         return replace(node, kind=Kind.FLAG, operands=operands)
 
     def negation(self, node: Not) -> Node:
         operand = self.node(node.operand)
-        self._need(Kind.FLAG, operand, "E121", "`not`", _FLAG_HELP)
+        self.need(Kind.FLAG, operand, "E121", "`not`", _FLAG_HELP)
         return replace(node, kind=Kind.FLAG, operand=operand)
 
     def choice(self, node: If) -> Node:
         condition = self.node(node.condition)
-        self._need(Kind.FLAG, condition, "E121", "the condition of `if`", _FLAG_HELP)
+        self.need(Kind.FLAG, condition, "E121", "the condition of `if`", _FLAG_HELP)
         yes, no = self._nodes((node.yes, node.no))
         return replace(node, kind=self._same((yes, no), "if"), condition=condition, yes=yes, no=no)
 
@@ -317,10 +222,16 @@ class _Checker:
     # Calls.
 
     def call(self, node: Call) -> Node:
+        if node.function in AGGREGATES:
+            return self._aggregate(node)
         function = FUNCTIONS.get(node.function)
         if function is None:
             self._unknown_function(node)
-            return replace(node, arguments=self._nodes(node.arguments))
+            told = len(self.flaws)
+            arguments = self._nodes(node.arguments)
+            # Whether its arguments may differ from row to row depends on the function that is meant.
+            self.flaws[told:] = [flaw for flaw in self.flaws[told:] if flaw.code != "E131"]
+            return replace(node, arguments=arguments)
         arguments = self._nodes(node.arguments)
         checked = replace(node, kind=function.result, arguments=arguments)
         if not function.least <= len(arguments) <= function.most:
@@ -329,7 +240,7 @@ class _Checker:
             return checked
         code = "E122" if function.argument is Kind.TEXT else "E120"
         for argument in arguments:
-            self._need(function.argument, argument, code, f"`{node.function}`")
+            self.need(function.argument, argument, code, f"`{node.function}`")
         if node.function == "matches":
             return replace(checked, pattern=self._pattern(arguments[1]))
         if node.function == "round" and len(arguments) == 2:
@@ -340,17 +251,65 @@ class _Checker:
 
     def _unknown_function(self, node: Call) -> None:
         name = Literal(node.offset, node.name_length, Kind.ANY, None)
-        if node.function in BATCH_FUNCTIONS or node.function.startswith(("batch_", "recent_")):
-            help_ = "look at one row at a time here"
-            self.flaw("E130", "batch functions are not available in row rules yet", name, help_)
-            return
-        meant = FOREIGN_FUNCTIONS.get(node.function)
-        help_ = (
-            f"did you mean `{meant}`?"
-            if meant
-            else suggest(node.function, tuple(FUNCTIONS), "functions are {}")
-        )
+        known = (*FUNCTIONS, *AGGREGATES)
+        lower = node.function.lower()
+        help_ = foreign.FUNCTIONS.get(lower) or suggest(node.function, known, "functions are {}")
+        if lower in known:
+            help_ = f"write `{lower}` in small letters"
         self.flaw("E107", f"unknown function `{node.function}`", name, help_)
+
+    # Functions over rows.
+
+    def _aggregate(self, node: Call) -> Node:
+        """Make a name of the call: what it gives is worked out elsewhere, from a program of its argument."""
+        function = AGGREGATES[node.function]
+        nothing = Literal(node.offset, node.length, Kind.NUMBER, None)
+        if self._inside:
+            message = f"`{node.function}` cannot stand inside `{self._inside}`"
+            self.flaw("E132", message, node, "functions over rows stand beside each other, not in each other")
+            return nothing
+        if len(node.arguments) != 1 + function.rolling:
+            given = f"{len(node.arguments)} argument{'' if len(node.arguments) == 1 else 's'}"
+            self.flaw("E108", f"`{node.function}` does not take {given}", node, f"write {function.shape}")
+            return nothing
+        window = self._window(node.arguments[1]) if function.rolling else None
+        argument = self._argument(node.function, node.arguments[0], function.argument)
+        if argument is None or (function.rolling and window is None):
+            return nothing
+        ref = Ref("recent" if function.rolling else "batch", spell_aggregate(node.function, argument, window))
+        self.within_scope(node, f"{node.function}(...)", (ref,))
+        return Name(
+            node.offset,
+            node.length,
+            Kind.NUMBER,
+            ref,
+            NO_CONSTANT,
+            Aggregate(node.function, argument, window),
+        )
+
+    def _argument(self, function: str, node: Node, kind: Kind) -> Program | None:
+        """Check the argument as an expression of its own, so that its places count in its own text."""
+        text = self._text[node.offset : node.end]
+        inner = _Checker(text, self._names, Scope.ROW, function)
+        tree = inner.node(parse(text))
+        code, help_ = ("E121", _FLAG_HELP) if kind is Kind.FLAG else ("E120", "")
+        if tree.kind is Kind.FLAG and code == "E120":
+            help_ = f"write {function.partition('_')[0]}_share(...) for the share of rows of which it is true"
+        if not inner.flaws:
+            inner.need(kind, tree, code, f"`{function}`", help_)
+        self.flaws += [replace(flaw, offset=flaw.offset + node.offset) for flaw in inner.flaws]
+        return None if inner.flaws else assemble(text, tree, kind)
+
+    def _window(self, node: Node) -> float | None:
+        value = _plain(node)
+        if isinstance(node, Literal) and isinstance(value, float) and node.written.endswith(_UNITS):
+            if MIN_WINDOW_S <= value <= MAX_WINDOW_S:
+                return value
+            message = f"a window is from 1m to 90d long, not {node.written}"
+        else:
+            message = "a window is a duration that is written out"
+        self.flaw("E133", message, node, "write it like 15m, 1h or 7d")
+        return None
 
     def _pattern(self, node: Node) -> Any:
         if not isinstance(node, Literal) or not isinstance(node.value, str):
@@ -367,7 +326,8 @@ class _Checker:
         except PatternLibraryMissingError:
             self.flaw("E141", "`matches` needs the RE2 library", node, 'pip install "guardproxy[re2]"')
         except PatternError as error:
-            self.flaw("E140", f"RE2 does not accept this pattern: {error}", node, _PATTERN_HELP)
+            help_ = _PATTERN_HELP if "(?" in node.value or "\\" in node.value or "{" in node.value else ""
+            self.flaw("E140", f"RE2 does not accept this pattern: {error}", node, help_)
         return None
 
     def _digits(self, node: Node) -> None:
@@ -385,10 +345,8 @@ class _Checker:
 
 
 _FLAG_HELP: Final = "compare it with something, as in `x > 0`"
+_UNITS: Final = tuple(UNITS)
 _PATTERN_HELP: Final = "RE2 has no look-around and no back-references, and counts repetitions up to 1000"
-_THINGS: Final[Mapping[str, str]] = MappingProxyType(
-    {"request": "fact of the request", "kpi": "KPI", "profile": "field in the profile"}
-)
 
 
 def _plain(node: Node) -> Cell:
@@ -396,8 +354,29 @@ def _plain(node: Node) -> Cell:
     return node.value if isinstance(node, Literal) else None
 
 
+_DAY: Final = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2})?)?")
+_FACT_HELP: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "weekday": "weekdays are numbers: 0 is Monday, 6 is Sunday",
+        "hour": "hours are numbers from 0 to 23",
+        "date": 'a day is text: write it in quotes, as "2026-01-31"',
+    }
+)
+
+
+def _odd_day(*operands: Node) -> Literal | None:
+    """Return the text that request.date is compared with when it is no day."""
+    if not any(isinstance(node, Name) and node.ref == ("request", "date", "") for node in operands):
+        return None
+    texts = (node for node in operands if isinstance(node, Literal) and isinstance(node.value, str))
+    return next((node for node in texts if not _DAY.fullmatch(str(node.value))), None)
+
+
 def _clash_help(left: Node, right: Node) -> str:
     kinds = {left.kind, right.kind}
+    for node in (left, right):
+        if isinstance(node, Name) and node.ref.space == "request" and node.ref.name in _FACT_HELP:
+            return _FACT_HELP[node.ref.name]
     if kinds == {Kind.TEXT, Kind.NUMBER}:
         return "put the number in quotes if you mean text"
     if Kind.FLAG in kinds:

@@ -62,9 +62,13 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "E125": "The possible results of `if`, `??` or `coalesce` are of different kinds.",
         "E126": "The expression gives another kind of value than this place needs.",
         "E127": "An argument must be written out (a pattern, a number of digits), or its value makes no sense.",
-        "E130": "A function over a batch or over time stands in a rule that looks at one row.",
+        "E131": "A rule of scope `batch` or `window` has one verdict for many rows, so a value that differs from row to "
+        "row needs a function over rows around it. A rule of scope `window` has no batch: it only knows `recent_*`, "
+        "facts of the request and the profile.",
+        "E132": "A function over rows stands inside another one, or in a KPI that is used inside one.",
+        "E133": "The window of a `recent_*` function must be a duration that is written out, from 1m to 90d, as in `1h`.",
         "E140": "RE2 does not accept this pattern. It has no look-around and no back-references.",
-        "E141": "`matches` needs the optional RE2 library.",
+        "E141": "`matches`, and the patterns of `text` and `json_schema`, need the optional RE2 library.",
         "E150": "A message template has a brace that is not closed or not opened, or empty braces.",
         "E151": "A message template has a format that is not one of the permitted ones.",
         "E152": "The format in a message template does not suit the value.",

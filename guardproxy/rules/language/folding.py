@@ -16,6 +16,7 @@ from guardproxy.rules.language.nodes import (
     Compare,
     If,
     IsMissing,
+    KpiValue,
     Literal,
     Logic,
     Name,
@@ -25,7 +26,7 @@ from guardproxy.rules.language.nodes import (
     Within,
     children,
 )
-from guardproxy.rules.language.semantics import kind_of
+from guardproxy.rules.language.semantics import demand, kind_of
 from guardproxy.table import Cell
 
 
@@ -37,6 +38,8 @@ def fold(node: Node) -> Node:
     match node:
         case Name():
             return node if node.constant is NO_CONSTANT else _literal(node, node.constant)
+        case KpiValue():
+            return _fold_kpi(node)
         case If():
             return _fold_if(node)
         case Coalesce():
@@ -59,6 +62,13 @@ def _evaluated(node: Node) -> Node:
 
 def _no_row(ref: Ref) -> Cell:
     raise AssertionError(f"{ref} is not constant")
+
+
+def _fold_kpi(node: KpiValue) -> Node:
+    tree = fold(node.body)
+    if isinstance(tree, Literal):
+        return _literal(node, demand(node.kind, tree.value))
+    return replace(node, program=replace(node.program, tree=tree))
 
 
 def _fold_if(node: If) -> Node:

@@ -17,13 +17,6 @@ MAX_MATCH_BYTES: Final = 64 * 1024
 
 MAX_DIGITS: Final = 12
 
-BATCH_FUNCTIONS: Final = frozenset(
-    {
-        *("batch_mean", "batch_min", "batch_max", "batch_share", "batch_count"),
-        *("recent_mean", "recent_share", "recent_p50", "recent_p99", "recent_count"),
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -57,25 +50,34 @@ FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
     }
 )
 
-FOREIGN_FUNCTIONS: Final[Mapping[str, str]] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class AggregateFunction:
+    """One function over rows: how it is written, the kind of its argument; a `rolling` one has a window as well."""
+
+    shape: str
+    argument: Kind
+    rolling: bool
+
+
+AGGREGATES: Final[Mapping[str, AggregateFunction]] = MappingProxyType(
     {
-        "len": "length",
-        "ln": "log",
-        "lowercase": "lower",
-        "upper": "lower",
-        "toLower": "lower",
-        "startsWith": "starts_with",
-        "startswith": "starts_with",
-        "includes": "contains",
-        "regex": "matches",
-        "match": "matches",
-        "ifnull": "coalesce",
-        "nvl": "coalesce",
-        "pow": "exp",
-        "clip": "clamp",
+        "batch_mean": AggregateFunction("batch_mean(number)", Kind.NUMBER, rolling=False),
+        "batch_min": AggregateFunction("batch_min(number)", Kind.NUMBER, rolling=False),
+        "batch_max": AggregateFunction("batch_max(number)", Kind.NUMBER, rolling=False),
+        "batch_share": AggregateFunction("batch_share(yes/no)", Kind.FLAG, rolling=False),
+        "batch_count": AggregateFunction("batch_count(yes/no)", Kind.FLAG, rolling=False),
+        "recent_mean": AggregateFunction("recent_mean(number, 1h)", Kind.NUMBER, rolling=True),
+        "recent_p50": AggregateFunction("recent_p50(number, 1h)", Kind.NUMBER, rolling=True),
+        "recent_p99": AggregateFunction("recent_p99(number, 1h)", Kind.NUMBER, rolling=True),
+        "recent_share": AggregateFunction("recent_share(yes/no, 1h)", Kind.FLAG, rolling=True),
+        "recent_count": AggregateFunction("recent_count(yes/no, 1h)", Kind.FLAG, rolling=True),
     }
 )
-"""What people coming from other languages write, and the nearest function here."""
+"""All of them give a number."""
+
+MIN_WINDOW_S: Final = 60.0
+MAX_WINDOW_S: Final = 90 * 86_400.0
 
 
 class PatternError(Exception):
@@ -114,3 +116,10 @@ def pattern_found(pattern: Any, text: str) -> bool:
         # A character cut in half would be no character to RE2; dropping its rest keeps `.` honest.
         encoded = encoded[:MAX_MATCH_BYTES].decode("utf-8", "ignore").encode("utf-8")
     return pattern.search(encoded) is not None
+
+
+def text_was_cut(text: str) -> bool:
+    """Tell whether `matches` and its like look at the first 64 KiB of this text only."""
+    if len(text) * 4 <= MAX_MATCH_BYTES:
+        return False
+    return len(text) > MAX_MATCH_BYTES or len(text.encode("utf-8", "replace")) > MAX_MATCH_BYTES

@@ -16,6 +16,7 @@ from guardproxy.rules.language.nodes import (
     Compare,
     If,
     IsMissing,
+    KpiValue,
     Literal,
     Logic,
     Name,
@@ -44,6 +45,8 @@ class Guesses:
         match node:
             case Name():
                 return self.kinds.get(node.ref, Kind.NUMBER)
+            case KpiValue():
+                return self.of(node.body)
             case If():
                 return self.common((node.yes, node.no))
             case Coalesce():
@@ -110,6 +113,9 @@ def _visit(node: Node, want: Kind, guesses: Guesses) -> None:
 
 def _visit_choice(node: Node, want: Kind, guesses: Guesses) -> None:
     match node:
+        case KpiValue():
+            # A KPI that must be a number may have a tree that only a row can tell: its own kind goes before the place's.
+            _visit(node.body, want if node.kind is Kind.ANY else node.kind, guesses)
         case If():
             _visit(node.condition, Kind.FLAG, guesses)
             branches = (node.yes, node.no)

@@ -18,15 +18,16 @@ from guardproxy.rules.language.nodes import (
     Compare,
     If,
     IsMissing,
+    KpiValue,
     Literal,
     Logic,
     Name,
     Negate,
     Node,
     Not,
+    Program,
     Within,
 )
-from guardproxy.rules.language.program import Program
 from guardproxy.rules.language.semantics import (
     TEXT_FUNCTIONS,
     calculate,
@@ -71,6 +72,7 @@ def evaluate(node: Node, lookup: Lookup) -> Cell:
 def trace(program: Program, lookup: Lookup) -> tuple[Step, ...]:
     """Evaluate a program and return a step for every node that was looked at, operands before their operator.
 
+    A KPI and a function over rows are one step each; `Program.kpis` and `Program.aggregates` have their own trees.
     Never raises LanguageError: the step where kinds clash, and those around it, have the error as their value.
     """
     walk = _Tracing(lookup, program.text)
@@ -96,6 +98,10 @@ class _Walk:
 
     def name(self, node: Name) -> Cell:
         return normal(self._lookup(node.ref)) if node.constant is NO_CONSTANT else node.constant
+
+    def kpi(self, node: KpiValue) -> Cell:
+        # Not one of the steps of a trace: the places of its tree are those in another text.
+        return demand(node.kind, evaluate(node.body, self._lookup))
 
     def arithmetic(self, node: Arithmetic) -> Cell:
         result = real(self.value(node.operands[0]))
@@ -186,6 +192,7 @@ _VISITS: Final[Mapping[type, Callable[[_Walk, Any], Cell]]] = MappingProxyType(
     {
         Literal: _Walk.literal,
         Name: _Walk.name,
+        KpiValue: _Walk.kpi,
         Arithmetic: _Walk.arithmetic,
         Negate: _Walk.negate,
         Compare: _Walk.compare,

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from guardproxy.table import Cell
+
+if TYPE_CHECKING:
+    from guardproxy.rules.language.nodes import Program
 
 
 class Kind(StrEnum):
@@ -28,7 +31,9 @@ class Ref(NamedTuple):
 
     `Ref("features", "x")`, `Ref("output", "demand")`, `Ref("kpi", "margin")`, `Ref("request", "hour")`,
     `Ref("previous", "demand")`; a statistic of a profile names its field in full and the statistic beside it:
-    `Ref("profile", "output.demand", "p99")`.
+    `Ref("profile", "output.demand", "p99")`. What a function over a batch or over time gives is a name as well, by the
+    canonical text of the call: `Ref("batch", "batch_share(output.demand == 0)")`,
+    `Ref("recent", "recent_mean(output.demand, 1h)")`.
     """
 
     space: str
@@ -37,7 +42,16 @@ class Ref(NamedTuple):
 
     def __str__(self) -> str:
         """Spell the name as an expression does (a name that is no identifier stands as it is)."""
+        if self.space in AGGREGATE_SPACES:
+            return self.name
         return f"{self.space}.{self.name}.{self.stat}" if self.stat else f"{self.space}.{self.name}"
+
+
+AGGREGATE_SPACES: Final[tuple[str, str]] = ("batch", "recent")
+"""Spaces of names that stand for calls. No text spells them as `batch.NAME`."""
+
+ROW_SPACES: Final[tuple[str, ...]] = ("features", "output", "previous")
+"""Spaces of names whose values differ from row to row."""
 
 
 class NoConstant(Enum):
@@ -82,12 +96,17 @@ class Names(Protocol):
         """The named lists."""
         ...
 
+    @property
+    def kpis(self) -> "Mapping[str, Program]":
+        """The KPIs, each compiled with these names. One that has mistakes of its own is left out."""
+        ...
+
     def kind(self, ref: Ref) -> Kind | None:
-        """Return the kind of a name's values, or None when there is no such name."""
+        """Return the kind of a name's values, or None when there is no such name. Never asked about KPIs."""
         ...
 
     def candidates(self, space: str) -> Sequence[str]:
-        """Return the names that exist in a space, for "did you mean". For `profile`: the fields it knows."""
+        """Return the names that exist in a space, for "did you mean"; never asked about KPIs and lists. For `profile`: its fields."""
         ...
 
     def constant(self, ref: Ref) -> Constant:
@@ -100,7 +119,7 @@ class OpenNames:
     """Names when no profile is known: every feature, output and previous output may exist, of any kind."""
 
     lists: Mapping[str, frozenset[Cell]] = field(default_factory=dict)
-    kpis: Mapping[str, Kind] = field(default_factory=dict)
+    kpis: "Mapping[str, Program]" = field(default_factory=dict)
 
     def kind(self, ref: Ref) -> Kind | None:
         """Return `ANY` for fields, the fixed kind for facts of the request and statistics of a profile."""
@@ -108,20 +127,13 @@ class OpenNames:
             return Kind.ANY
         if ref.space == "request":
             return REQUEST_KINDS.get(ref.name)
-        if ref.space == "kpi":
-            return self.kpis.get(ref.name)
         if ref.space == "profile" and ref.stat in PROFILE_STATS:
             return Kind.ANY if ref.stat == "values" else Kind.NUMBER
         return None
 
     def candidates(self, space: str) -> Sequence[str]:
-        """Return what is known: facts of the request, KPIs, lists."""
-        known: dict[str, Sequence[str]] = {
-            "request": tuple(REQUEST_KINDS),
-            "kpi": tuple(self.kpis),
-            "lists": tuple(self.lists),
-        }
-        return known.get(space, ())
+        """Return what is known: the facts of the request."""
+        return tuple(REQUEST_KINDS) if space == "request" else ()
 
     def constant(self, ref: Ref) -> Constant:  # noqa: ARG002 - the protocol's signature
         """Return `NO_CONSTANT`: nothing is known before a row arrives."""

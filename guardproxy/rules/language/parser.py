@@ -12,7 +12,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+from guardproxy.rules.language import foreign
 from guardproxy.rules.language.flaws import Flaw, FlawError
+from guardproxy.rules.language.helps import VALUE_HELP, call_help, comma_help, index_help, part_help
 from guardproxy.rules.language.names import Kind
 from guardproxy.rules.language.nodes import (
     Arithmetic,
@@ -49,10 +51,10 @@ _POWERS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 _COMPARISONS: Final = ("<", "<=", ">", ">=", "==", "!=")
-_RESERVED: Final = frozenset(
+RESERVED: Final = frozenset(
     {"and", "or", "not", "in", "is", "missing", "if", "then", "else", "true", "false"}
 )
-_OTHER_MISSING: Final = frozenset({"null", "none", "nil", "nan", "na", "empty", "undefined"})
+OTHER_MISSING: Final = frozenset({"null", "none", "nil", "nan", "na", "empty", "undefined"})
 
 
 def parse(text: str) -> Node:
@@ -104,7 +106,8 @@ class _Parser:
 
     def _expect(self, text: str, after: str) -> None:
         if not self._accept(text):
-            self._fail(f"expected `{text}` after {after}")
+            help_ = "write `else true` if nothing is asked otherwise" if text == "else" else ""
+            self._fail(f"expected `{text}` after {after}", help_)
 
     def _close(self, bracket: str, opened: Token) -> int:
         """Take the closing bracket and return the offset just past it."""
@@ -131,15 +134,39 @@ class _Parser:
     def _fail_after_operand(self, wanted: str = "an operator or the end") -> NoReturn:
         token = self._now
         help_ = ""
-        if token.kind is TokenKind.WORD and token.text.lower() in _RESERVED and token.text not in _RESERVED:
+        if token.kind is TokenKind.WORD and token.text.lower() in RESERVED and token.text not in RESERVED:
             help_ = f"write `{token.text.lower()}` in small letters"
+            if token.text.lower() == "is":
+                negated = self._tokens[self._position + 1].text.lower() == "not"
+                help_ = "write `is not missing`" if negated else "write `is missing`"
         elif token.text in (")", "]"):
             help_ = f"there is no opening bracket for this `{token.text}`"
+        elif token.text in ("k", "K", "M") and self._tokens[self._position - 1].kind is TokenKind.NUMBER:
+            zeros = "_000_000" if token.text == "M" else "_000"
+            help_ = f"write {self._tokens[self._position - 1].text}{zeros}"
+        elif token.kind is TokenKind.WORD and token.text.lower() in foreign.WORDS:
+            help_ = foreign.WORDS[token.text.lower()]
+        elif token.text == ",":
+            help_ = comma_help(*self._tokens[self._position - 1 : self._position + 2])
         elif token.kind in (TokenKind.WORD, TokenKind.NUMBER, TokenKind.TEXT):
+            self._refuse_word_before()
             help_ = (
                 'two values need an operator between them; a name with spaces is written features["odd name"]'
             )
         self._fail(f"expected {wanted}", help_)
+
+    def _refuse_word_before(self) -> None:
+        """Blame a word before this one that was read as a name, though an operator is meant: `NOT x`."""
+        before = self._tokens[self._position - 1]
+        lower = before.text.lower()
+        if before.kind is not TokenKind.WORD or before.text in RESERVED:
+            return
+        if lower in RESERVED:
+            self._fail("expected a value", f"write `{lower}` in small letters", token=before)
+        if lower in foreign.WORDS and lower not in ("x", "y", "o", "k", "m", "s", "h", "d", "g"):
+            alone = self._position < 2 or self._tokens[self._position - 2].text != "."
+            if alone:
+                self._fail("expected a value", foreign.WORDS[lower], token=before)
 
     # Expressions.
 
@@ -175,7 +202,8 @@ class _Parser:
         token = self._now
         if token.kind in (TokenKind.NUMBER, TokenKind.TEXT):
             self._take()
-            return Literal(token.offset, token.length, Kind.ANY, token.value)
+            written = token.text if token.kind is TokenKind.NUMBER else ""
+            return Literal(token.offset, token.length, Kind.ANY, token.value, written)
         if token.kind is TokenKind.WORD:
             return self._word(minimum)
         if token.text == "-":
@@ -188,7 +216,9 @@ class _Parser:
             return replace(inner, offset=token.offset, length=end - token.offset)
         if token.text == "[":
             return self._items()
-        help_ = "a sign `+` is not needed" if token.text == "+" else ""
+        help_ = VALUE_HELP.get(token.text, "")
+        if token.kind is TokenKind.END and self._position:
+            help_ = f"something is missing behind `{self._tokens[self._position - 1].text}`"
         return self._fail("expected a value", help_)
 
     def _word(self, minimum: int) -> Node:
@@ -207,7 +237,7 @@ class _Parser:
             if minimum > 0:
                 self._fail("expected a value", "put `if ... then ... else ...` in parentheses here")
             return self._if()
-        if word in _RESERVED:
+        if word in RESERVED:
             help_ = "write `x is missing`" if word == "missing" else ""
             self._fail("expected a value", help_)
         return self._name()
@@ -231,22 +261,21 @@ class _Parser:
             if self._accept("."):
                 token = self._take()
                 if token.kind is not TokenKind.WORD:
-                    help_ = 'a name that is no plain word is written features["odd name"]'
-                    self._fail("expected a name after `.`", help_, token=token)
+                    self._fail("expected a name after `.`", part_help(first, token), token=token)
                 segments.append(token.text)
                 end = token.offset + token.length
             elif self._accept("["):
                 token = self._take()
                 if token.kind is not TokenKind.TEXT or not isinstance(token.value, str):
                     self._fail(
-                        "expected a name in quotes after `[`", 'write features["odd name"]', token=token
+                        "expected a name in quotes after `[`", index_help(segments, token), token=token
                     )
                 segments.append(token.value)
                 end = self._close("]", opened)
             else:
                 break
         if self._is("("):
-            self._fail("expected an operator", "functions are written abs(features.x)")
+            self._fail("expected an operator", call_help(segments))
         return Path(first.offset, end - first.offset, Kind.ANY, tuple(segments))
 
     def _call(self, name: Token) -> Node:
@@ -315,7 +344,7 @@ class _Parser:
         token = self._now
         if not self._accept("missing"):
             help_ = "write `==` to compare"
-            if token.text.lower() in _OTHER_MISSING:
+            if token.text.lower() in OTHER_MISSING:
                 help_ = "write `is not missing`" if negated else "write `is missing`"
             self._fail("expected `missing` after `is`", help_)
         return IsMissing(left.offset, token.offset + token.length - left.offset, Kind.ANY, left, negated)
@@ -323,7 +352,10 @@ class _Parser:
     def _within(self, left: Node) -> Node:
         negated = self._accept("not")
         if not self._accept("in"):
-            self._fail("expected `in` after `not`", "write `and not`, or `not in`")
+            help_ = "write `is not missing`" if self._is("missing") else "write `and not`, or `not in`"
+            self._fail("expected `in` after `not`", help_)
+        if self._is("(") and [token.text for token in self._tokens[self._position + 2 :][:1]] == [","]:
+            self._fail("expected a list after `in`", "a list stands in brackets: [1, 2, 3]")
         items = self._expression(_COALESCE)
         return Within(left.offset, items.end - left.offset, Kind.ANY, left, items, negated)
 
@@ -351,9 +383,10 @@ class _Parser:
 def _negated(offset: int, operand: Node) -> Node:
     """Return `-operand`. A number with its sign is one literal, so that a large whole number stays exact."""
     length = operand.end - offset
-    value = operand.value if isinstance(operand, Literal) else None
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return Literal(offset, length, Kind.ANY, -value)
+    if isinstance(operand, Literal) and operand.written:
+        shorter = operand.written.removeprefix("-")
+        written = f"-{shorter}" if shorter == operand.written else shorter
+        return Literal(offset, length, Kind.ANY, -operand.value, written)  # type: ignore[operator]
     return Negate(offset, length, Kind.ANY, operand)
 
 

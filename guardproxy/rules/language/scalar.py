@@ -24,15 +24,16 @@ from guardproxy.rules.language.nodes import (
     Compare,
     If,
     IsMissing,
+    KpiValue,
     Literal,
     Logic,
     Name,
     Negate,
     Node,
     Not,
+    Program,
     Within,
 )
-from guardproxy.rules.language.program import Program
 from guardproxy.rules.language.semantics import exponential, real
 from guardproxy.table import EXACT_INTEGERS, Cell
 
@@ -58,7 +59,8 @@ def scalar(program: Program, slots: Mapping[Ref, int]) -> Scalar:
     scope: dict[str, Any] = {**_SCOPE, **emitter.constants, "slow": slow}
     # The source is made of fixed words, numbers and names of ours; text of the expression only enters as constants.
     exec(compile(source, "<expression>", "exec"), scope)  # noqa: S102
-    function: Scalar = scope["function"]
+    # Left in the scope, which is its globals, it would keep itself alive until the collector runs.
+    function: Scalar = scope.pop("function")
     return function
 
 
@@ -209,6 +211,9 @@ class _Emitter:
 
     def name(self, node: Name, _kind: Kind) -> str:
         return self._variables.setdefault(node.ref, f"v{len(self._variables)}")
+
+    def kpi(self, node: KpiValue, kind: Kind) -> str:
+        return self._emit(node.body, kind)
 
     # Numbers.
 
@@ -373,6 +378,7 @@ _EMITS: Final[Mapping[type, Callable[[_Emitter, Any, Kind], str]]] = MappingProx
     {
         Literal: _Emitter.literal,
         Name: _Emitter.name,
+        KpiValue: _Emitter.kpi,
         Arithmetic: _Emitter.arithmetic,
         Negate: _Emitter.negate,
         Compare: _Emitter.compare,

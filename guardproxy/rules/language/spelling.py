@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from guardproxy.rules.language.names import Ref
+from guardproxy.rules.language.names import AGGREGATE_SPACES, Ref
 
 
 def either(words: Sequence[str]) -> str:
@@ -25,9 +25,11 @@ def suggest(word: str, known: Sequence[str], otherwise: str) -> str:
 def spelled(ref: Ref) -> str:
     """Spell a name so that it can be copied into an expression."""
     space, name = ref.space, ref.name
-    if space == "profile" and "." in name:
-        inner, name = name.split(".", 1)
-        space = f"profile.{inner}"
+    if space in AGGREGATE_SPACES:
+        return name
+    inner, _, rest = name.partition(".")
+    if space == "profile" and rest and inner in ("features", "output"):
+        space, name = f"profile.{inner}", rest
     plain = re.fullmatch(r"[^\W\d]\w*", name) is not None
     written = f"{space}.{name}" if plain else f"{space}[{json.dumps(name, ensure_ascii=False)}]"
     return f"{written}.{ref.stat}" if ref.stat else written

@@ -6,14 +6,16 @@ message about a row must not be lost because of that row. Which message a rule s
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from guardproxy.decision import Scope
 from guardproxy.rules.language.flaws import Flaw, LanguageError
 from guardproxy.rules.language.interpreter import interpret
 from guardproxy.rules.language.names import Kind, Names, Ref
-from guardproxy.rules.language.program import Program, compile_expression
+from guardproxy.rules.language.nodes import Aggregate, Program
+from guardproxy.rules.language.program import compile_expression
 from guardproxy.table import Cell
 
 MAX_TEMPLATE: Final = 4_000
@@ -37,26 +39,36 @@ class _Placeholder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """A checked message. `refs` are the names it reads, each once."""
+    """A checked message. `refs` are the names it reads, each once; `aggregates` as in a `Program`."""
 
     text: str
     parts: tuple[str | _Placeholder, ...]
     refs: tuple[Ref, ...]
+    aggregates: Mapping[Ref, Aggregate]
+
+    @property
+    def all_refs(self) -> tuple[Ref, ...]:
+        """Return `refs` followed by the names that the arguments of the aggregates read, each once."""
+        inner = (ref for one in self.aggregates.values() for ref in one.argument.all_refs)
+        return tuple(dict.fromkeys((*self.refs, *inner)))
 
     def render(self, lookup: Callable[[Ref], Cell]) -> str:
         """Write the message for one row. A missing value shows as `missing`, one whose kinds clash as `error`."""
         return "".join(part if isinstance(part, str) else _shown(part, lookup) for part in self.parts)
 
 
-def compile_template(text: str, names: Names) -> Template | tuple[Flaw, ...]:
-    """Read and check a message; return it ready to render, or every flaw with offsets in the message's text."""
+def compile_template(text: str, names: Names, *, scope: Scope = Scope.ROW) -> Template | tuple[Flaw, ...]:
+    """Read and check a message; return it ready to render, or every flaw with offsets in the message's text.
+
+    `scope` is what one message is about, as in `compile_expression`.
+    """
     if len(text) > MAX_TEMPLATE:
         message = f"the message has {len(text):,} characters; {MAX_TEMPLATE:,} are allowed"
         return (Flaw("E153", message, MAX_TEMPLATE, len(text) - MAX_TEMPLATE),)
     parts: list[str | _Placeholder] = []
     flaws: list[Flaw] = []
     for piece in _pieces(text):
-        found = piece if isinstance(piece, Flaw | str) else _placeholder(piece, names)
+        found = piece if isinstance(piece, Flaw | str) else _placeholder(piece, names, scope)
         if isinstance(found, Flaw):
             flaws.append(found)
         elif isinstance(found, tuple):
@@ -70,7 +82,8 @@ def compile_template(text: str, names: Names) -> Template | tuple[Flaw, ...]:
     if flaws:
         return tuple(flaws)
     refs = dict.fromkeys(ref for part in placeholders for ref in part.program.refs)
-    return Template(text, tuple(parts), tuple(refs))
+    aggregates = {ref: one for part in placeholders for ref, one in part.program.aggregates.items()}
+    return Template(text, tuple(parts), tuple(refs), aggregates)
 
 
 class _Braces(NamedTuple):
@@ -93,7 +106,8 @@ def _pieces(text: str) -> Iterator[str | _Braces | Flaw]:
             yield written[0]
         elif written in ("{", "}"):
             state = "closed" if written == "{" else "opened"
-            help_ = f"write `{written * 2}` for a brace in the text"
+            close = "close it with `}`, or " if written == "{" else ""
+            help_ = f"{close}write `{written * 2}` for a brace in the text"
             yield Flaw("E150", f"the brace `{written}` is not {state}", token.start(), 1, help_)
         elif not token.group(1).strip():
             yield Flaw(
@@ -109,8 +123,8 @@ def _pieces(text: str) -> Iterator[str | _Braces | Flaw]:
         yield text[end:]
 
 
-def _placeholder(braces: _Braces, names: Names) -> _Placeholder | tuple[Flaw, ...]:
-    program = compile_expression(braces.expression, names)
+def _placeholder(braces: _Braces, names: Names, scope: Scope) -> _Placeholder | tuple[Flaw, ...]:
+    program = compile_expression(braces.expression, names, scope=scope)
     if not isinstance(program, Program):
         return tuple(replace(flaw, offset=flaw.offset + braces.offset) for flaw in program)
     if braces.format is None:

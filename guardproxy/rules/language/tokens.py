@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from guardproxy.rules.language.flaws import Flaw, FlawError
+from guardproxy.rules.language.foreign import SIGNS
+from guardproxy.source import duration_help
 from guardproxy.table import EXACT_INTEGERS, Cell
 
 
@@ -54,16 +56,21 @@ _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
         "=": "write `==` to compare",
         "!": "write `not`",
         "**": "there is no power operator; multiply, or use `exp` and `log`",
-        "//": "there is no whole-number division; write `/`",
+        "//": "there is no whole-number division, write `/`; a comment begins with ` #`",
         "^": "there is no power operator; multiply, or use `exp` and `log`",
         "&": "write `and`",
-        "|": "write `or`",
+        "|": "write `or`; functions are written f(x)",
+        "=~": 'write matches(text, "pattern")',
+        "!~": 'write not matches(text, "pattern")',
+        "..": "write 0 <= x <= 9 for a range",
         "?.": "write a name with a plain `.`; what is absent is missing",
         "?": "write `if a then b else c`",
         "%": "there is no remainder operator; a per cent sign stands right behind its number, as in `30%`",
     }
 )
 _QUOTES: Final = "'`‘’“”„«»"
+
+_QUOTED: Final = re.compile(r"""['`‘’“„«]([^'`‘’“”„«»"\\]{1,40})['`’“”»]""")
 
 _SPACE: Final = re.compile(r"\s+")
 _DIGITS: Final = r"[0-9]+(?:_[0-9]+)*"
@@ -119,13 +126,21 @@ def _operator(text: str, offset: int) -> Token:
     foreign = _FOREIGN_OPERATOR.match(text, offset)
     if foreign and not (known and len(known.group()) >= len(foreign.group())):
         wrong = foreign.group()
-        raise FlawError(Flaw("E111", f"there is no operator `{wrong}`", offset, len(wrong), _FOREIGN[wrong]))
+        help_ = _FOREIGN[wrong]
+        if wrong == "=" and not text[:offset].strip():
+            help_ = "an expression begins without `=`"
+        raise FlawError(Flaw("E111", f"there is no operator `{wrong}`", offset, len(wrong), help_))
     if known:
         return Token(TokenKind.OPERATOR, known.group(), offset)
     character = text[offset]
     if character in _QUOTES:
-        raise FlawError(Flaw("E109", "text stands in double quotes", offset, 1, 'write "..."'))
-    help_ = 'put the odd name in brackets and quotes: features["odd name"]' if character in "$@#\\~" else ""
+        digits = offset and text[offset - 1].isdigit() and text[offset + 1 : offset + 2].isdigit()
+        inner = _QUOTED.match(text, offset)
+        help_ = f'write "{inner.group(1)}"' if inner else 'write "..."'
+        if digits:
+            help_ = "write the number without separators of thousands"
+        raise FlawError(Flaw("E109", "text stands in double quotes", offset, 1, help_))
+    help_ = SIGNS.get(character, "")
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
     raise FlawError(Flaw("E105", f"the character `{shown}` has no meaning here", offset, 1, help_))
 
@@ -160,7 +175,15 @@ def _number_help(written: str) -> str:
     if written.startswith("."):
         return f"write 0{written}"
     if written.endswith("."):
-        return f"write {written}0"
+        return f"write {written}0" if written.count(".") == 1 else f"write {written.rstrip('.')}"
+    if ".." in written:
+        return "write 0 <= x <= 9 for a range"
+    if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3}){2,}", written):
+        return f"write {written.replace('.', '_')}"
+    if unit := re.fullmatch(r"([0-9]+)([kKM])", written):
+        return f"write {unit.group(1)}{'_000' if unit.group(2) in 'kK' else '_000_000'}"
+    if stretch := duration_help(written):
+        return stretch
     if re.fullmatch(r"[0-9]+[^\W\d]\w*", written):
         return f'units are %, ms, s, m, h and d; a name that begins with a digit is written features["{written}"]'
     return "write numbers like 12, 250_000, 4.5e-3, 30% or 15m"

@@ -54,15 +54,16 @@ from guardproxy.rules.language.nodes import (
     Compare,
     If,
     IsMissing,
+    KpiValue,
     Literal,
     Logic,
     Name,
     Negate,
     Node,
     Not,
+    Program,
     Within,
 )
-from guardproxy.rules.language.program import Program
 from guardproxy.rules.language.semantics import TEXT_FUNCTIONS, real
 from guardproxy.table import Cell, Mask, is_plain_number
 
@@ -208,6 +209,9 @@ class _Builder:
         position = self.inputs.setdefault(node.ref, len(self.inputs))
         return lambda rows: rows.inputs[position]
 
+    def kpi(self, node: KpiValue, kind: Kind) -> Any:
+        return self.build(node.body, kind)
+
     # Numbers.
 
     def arithmetic(self, node: Arithmetic, _kind: Kind) -> NumberStep:
@@ -345,6 +349,7 @@ _BUILDS: Final[Mapping[type, Callable[[_Builder, Any, Kind], Any]]] = MappingPro
     {
         Literal: _Builder.literal,
         Name: _Builder.name,
+        KpiValue: _Builder.kpi,
         Arithmetic: _Builder.arithmetic,
         Negate: _Builder.negate,
         Compare: _Builder.compare,

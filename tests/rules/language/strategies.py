@@ -1,10 +1,11 @@
 """Random expressions, rows and names for the laws of the language."""
 
+import functools
 from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from guardproxy.rules.language import NO_CONSTANT, Kind, Ref
+from guardproxy.rules.language import NO_CONSTANT, Kind, OpenNames, Program, Ref, compile_expression
 from guardproxy.rules.language.names import REQUEST_KINDS, Constant
 from guardproxy.table import Cell
 
@@ -51,6 +52,11 @@ class KnownNames:
             return REQUEST_KINDS.get(ref.name)
         return {REFS[spelled]: kind for spelled, kind in KINDS.items()}.get(ref)
 
+    @property
+    def kpis(self) -> Mapping[str, Program]:
+        """Return KPIs of every kind; a later one may use those before it."""
+        return _kpis()
+
     def candidates(self, space: str) -> tuple[str, ...]:
         if space == "request":
             return tuple(REQUEST_KINDS)
@@ -60,6 +66,42 @@ class KnownNames:
 
     def constant(self, ref: Ref) -> Constant:
         return CONSTANTS.get(ref, NO_CONSTANT)
+
+
+KPIS: Mapping[str, tuple[str, Kind | None]] = {
+    "ratio": ("features.n / output.y", Kind.NUMBER),
+    "bare": ("features.a", Kind.NUMBER),
+    "untold": ("if features.f then features.b else features.a", None),
+    "exact": ("9007199254740993", Kind.NUMBER),
+    "either": ("output.c ?? 9007199254740993", Kind.NUMBER),
+    "both": ("kpi.ratio * 2 + kpi.bare", Kind.NUMBER),
+    "word": ("lower(features.t)", None),
+    "busy": ("kpi.both > 1 or features.g", Kind.FLAG),
+    "relative": ("output.y - batch_mean(output.y)", Kind.NUMBER),
+}
+
+
+@functools.cache
+def _kpis() -> Mapping[str, Program]:
+    known: dict[str, Program] = {}
+
+    class Earlier(KnownNames):
+        @property
+        def kpis(self) -> Mapping[str, Program]:
+            return known
+
+    for name, (text, want) in KPIS.items():
+        program = compile_expression(text, Earlier(), want=want)
+        assert isinstance(program, Program), program
+        known[name] = program
+    return known
+
+
+class OpenKnownNames(OpenNames):
+    """No profile, but the lists and KPIs of `KnownNames`."""
+
+    def __init__(self) -> None:
+        super().__init__(KnownNames.lists, _kpis())
 
 
 NUMBERS = st.sampled_from(
@@ -127,20 +169,45 @@ _PATTERNS = st.sampled_from(['"a"', '"^[ab]$"', '"."', '"\\\\d+"'])
 _SIGNS = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 
 
-def expressions(kind: Kind, depth: int = 3) -> st.SearchStrategy[str]:
-    """Expressions that give this kind, as text; everything compound stands in parentheses."""
+def expressions(kind: Kind, depth: int = 3, *, over_rows: bool = False) -> st.SearchStrategy[str]:
+    """Expressions that give this kind, as text; everything compound stands in parentheses.
+
+    With `over_rows` functions over rows, and KPIs that use them, stand among the names.
+    """
     if depth == 0:
-        return _leaves(kind)
-    compound = {Kind.NUMBER: _numbers, Kind.TEXT: _texts, Kind.FLAG: _flags}[kind](depth - 1)
-    inner = expressions(kind, depth - 1)
-    choice = st.builds("(if {} then {} else {})".format, expressions(Kind.FLAG, depth - 1), inner, inner)
+        return _leaves(kind, over_rows)
+    compound = {Kind.NUMBER: _numbers, Kind.TEXT: _texts, Kind.FLAG: _flags}[kind](depth - 1, over_rows)
+    inner = expressions(kind, depth - 1, over_rows=over_rows)
+    flag = expressions(Kind.FLAG, depth - 1, over_rows=over_rows)
+    choice = st.builds("(if {} then {} else {})".format, flag, inner, inner)
     first = st.builds("({} ?? {})".format, inner, inner) | st.builds(
         "coalesce({}, {}, {})".format, inner, inner, inner
     )
-    return st.one_of(_leaves(kind), compound, compound, choice, first)
+    return st.one_of(_leaves(kind, over_rows), compound, compound, choice, first)
 
 
-def _leaves(kind: Kind) -> st.SearchStrategy[str]:
+_KPIS_OF = {
+    Kind.NUMBER: ("kpi.ratio", "kpi.bare", "kpi.untold", "kpi.exact", "kpi.either", "kpi.both"),
+    Kind.TEXT: ("kpi.word", "kpi.untold"),
+    Kind.FLAG: ("kpi.busy", "kpi.untold"),
+}
+
+
+def aggregates() -> st.SearchStrategy[str]:
+    """Calls of functions over rows."""
+    number, flag = expressions(Kind.NUMBER, 1), expressions(Kind.FLAG, 1)
+    windows = st.sampled_from(["15m", "1h", "60m", "7d"])
+    return st.one_of(
+        st.builds("{}({})".format, st.sampled_from(["batch_mean", "batch_min", "batch_max"]), number),
+        st.builds("{}({})".format, st.sampled_from(["batch_share", "batch_count"]), flag),
+        st.builds(
+            "{}({}, {})".format, st.sampled_from(["recent_mean", "recent_p50", "recent_p99"]), number, windows
+        ),
+        st.builds("{}({}, {})".format, st.sampled_from(["recent_share", "recent_count"]), flag, windows),
+    )
+
+
+def _leaves(kind: Kind, over_rows: bool) -> st.SearchStrategy[str]:
     literals = {
         Kind.NUMBER: _NUMBER_LITERALS,
         Kind.TEXT: _TEXT_LITERALS,
@@ -151,11 +218,12 @@ def _leaves(kind: Kind) -> st.SearchStrategy[str]:
         names = names | st.sampled_from(
             ["profile.output.y.p99", "profile.output.y.min", "profile.features.n.p50"]
         )
-    return st.one_of(names, names, literals[kind])
+    found = st.one_of(names, names, literals[kind], st.sampled_from(_KPIS_OF[kind]))
+    return found | aggregates() | st.just("kpi.relative") if over_rows and kind is Kind.NUMBER else found
 
 
-def _numbers(depth: int) -> st.SearchStrategy[str]:
-    number = expressions(Kind.NUMBER, depth)
+def _numbers(depth: int, over_rows: bool) -> st.SearchStrategy[str]:
+    number = expressions(Kind.NUMBER, depth, over_rows=over_rows)
     text = expressions(Kind.TEXT, 0)
     return st.one_of(
         st.builds("({} {} {})".format, number, st.sampled_from("+-*/"), number),
@@ -170,12 +238,14 @@ def _numbers(depth: int) -> st.SearchStrategy[str]:
     )
 
 
-def _texts(depth: int) -> st.SearchStrategy[str]:
-    return st.builds("lower({})".format, expressions(Kind.TEXT, depth))
+def _texts(depth: int, over_rows: bool) -> st.SearchStrategy[str]:
+    return st.builds("lower({})".format, expressions(Kind.TEXT, depth, over_rows=over_rows))
 
 
-def _flags(depth: int) -> st.SearchStrategy[str]:
-    number, text, flag = (expressions(kind, depth) for kind in (Kind.NUMBER, Kind.TEXT, Kind.FLAG))
+def _flags(depth: int, over_rows: bool) -> st.SearchStrategy[str]:
+    number, text, flag = (
+        expressions(kind, depth, over_rows=over_rows) for kind in (Kind.NUMBER, Kind.TEXT, Kind.FLAG)
+    )
     anything = st.one_of(number, text, flag)
     word = st.sampled_from(["and", "or"])
     negation = st.sampled_from(["", "not "])

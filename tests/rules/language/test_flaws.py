@@ -1,15 +1,19 @@
 """Every flaw has a code, a caret on the right characters, and a help that says what to write."""
 
 import sys
+from collections.abc import Mapping
 
 import pytest
 
+from guardproxy.decision import Scope
 from guardproxy.rules.language import (
     CODES,
     Flaw,
     Kind,
+    Names,
     OpenNames,
     Program,
+    Ref,
     compile_expression,
     compile_template,
 )
@@ -41,7 +45,7 @@ EXPRESSION_FLAWS = [
     ("max(features.n) > 2", "E108", "max(features.n)", "max(a, b, ...)"),
     ("coalesce(features.n) > 2", "E108", "coalesce(features.n)", "coalesce(a, b, ...)"),
     ('features.t == "abc', "E109", '"abc', "closing"),
-    ("features.t == 'abc'", "E109", "'", '"..."'),
+    ("features.t == 'abc'", "E109", "'", 'write "abc"'),
     (r'features.t == "a\d"', "E109", r"\d", "two backslashes"),
     (r'features.t == "a\u12"', "E109", r"\u", "four hexadecimal"),
     ("features.n >", "E110", "^", ""),
@@ -70,7 +74,7 @@ EXPRESSION_FLAWS = [
     ("features.n > 1.2.3", "E112", "1.2.3", ""),
     ("features.n > .5", "E112", ".5", "write 0.5"),
     ("features.n > 5.", "E112", "5.", "write 5.0"),
-    ("features.n > 5weeks", "E112", "5weeks", "units"),
+    ("features.n > 5weeks", "E112", "5weeks", "write 35d"),
     ("features.n > 1e999", "E112", "1e999", "largest"),
     ("features.2nd > 1", "E112", "2nd", 'features["2nd"]'),
     ("features.f and features.g or true", "E113", "or", "(features.f and features.g) or"),
@@ -86,6 +90,7 @@ EXPRESSION_FLAWS = [
     ("features.n in []", "E116", "[]", ""),
     ('features.n in [1, "a"]', "E116", '[1, "a"]', "quote"),
     ("features.n in [1, features.m]", "E116", "features.m", "or"),
+    ("features.n in profile.values", "E116", "profile.values", "write `==`"),
     ("profile.features.t.values == 1", "E116", "profile.features.t.values", "x in"),
     ("(features.n + 1 > 3", "E117", "(", "add `)`"),
     ("features.n in [1, 2", "E117", "[", "add `]`"),
@@ -112,12 +117,46 @@ EXPRESSION_FLAWS = [
     ("round(features.n, features.m) > 1", "E127", "features.m", ""),
     ("round(features.n, 1.5) > 1", "E127", "1.5", ""),
     ("clamp(features.n, 5, 1) > 1", "E127", "clamp(features.n, 5, 1)", "low, high"),
-    ("batch_mean(output.y) > 1", "E130", "batch_mean", ""),
-    ("recent_p99(output.y, 1h) > 1", "E130", "recent_p99", ""),
+    ("batch_maen(output.y) > 1", "E107", "batch_maen", "batch_mean"),
+    ("recent_p90(output.y, 1h) > 1", "E107", "recent_p90", "did you mean `recent_p99`?"),
+    ("avg(output.y) > 1", "E107", "avg", "batch_mean"),
+    ("batch_mean(output.y, 1h) > 1", "E108", "batch_mean(output.y, 1h)", "batch_mean(number)"),
+    ("recent_mean(output.y) > 1", "E108", "recent_mean(output.y)", "recent_mean(number, 1h)"),
+    ("batch_mean(features.t) > 1", "E120", "features.t", ""),
+    ("1 + batch_mean( features.f ) > 1", "E120", "features.f", ""),
+    ("batch_share(output.y) > 1", "E121", "output.y", "x > 0"),
+    ("recent_count(features.t, 1h) > 1", "E121", "features.t", "x > 0"),
+    ("2 > recent_mean(output.yy + 1, 1h)", "E106", "output.yy", "did you mean `output.y`?"),
+    ("batch_mean(output.y)", "E126", "batch_mean(output.y)", "x > 0"),
+    ("batch_mean(batch_max(output.y)) > 1", "E132", "batch_max(output.y)", "beside"),
+    ("batch_share(output.y > recent_mean(output.y, 1h)) > 1", "E132", "recent_mean(output.y, 1h)", "beside"),
+    ("batch_mean(kpi.relative) > 1", "E132", "kpi.relative", "beside"),
+    ("recent_mean(output.y, 3600) > 1", "E133", "3600", "1h"),
+    ("recent_mean(output.y, features.n) > 1", "E133", "features.n", "1h"),
+    ("recent_mean(output.y, 59s) > 1", "E133", "59s", "1h"),
+    ("recent_mean(output.y, 91d) > 1", "E133", "91d", "7d"),
+    ("recent_mean(output.y, -1h) > 1", "E133", "-1h", "7d"),
+    ("recent_mean(output.y, 30%) > 1", "E133", "30%", "7d"),
+    ("recent_mean(output.y, 1h + 1h) > 1", "E133", "1h + 1h", "7d"),
+    ("kpi.ratoi > 1", "E106", "kpi.ratoi", "did you mean `kpi.ratio`?"),
+    ("ratio > 1", "E114", "ratio", "write kpi.ratio"),
+    ("kpi.word > 1", "E123", "kpi.word > 1", "quotes"),
     ('matches(features.t, "(?=a)b")', "E140", '"(?=a)b"', "look-around"),
     (r'matches(features.t, "(a)\\1")', "E140", r'"(a)\\1"', "back-references"),
     ('matches(features.t, "a{1001}")', "E140", '"a{1001}"', "1000"),
     (r'matches(features.t, "(\\pL{500}){2}\\pL{500}")', "E140", r'"(\\pL{500}){2}\\pL{500}"', ""),
+]
+
+# (scope, text, code, the characters under the caret, what the help must say).
+SCOPE_FLAWS = [
+    (Scope.BATCH, "output.y > 1", "E131", "output.y", "say which with batch_mean(output.y)"),
+    (Scope.BATCH, "batch_mean(output.y) > features.n", "E131", "features.n", "batch_mean(features.n)"),
+    (Scope.BATCH, "previous.y > 1", "E131", "previous.y", "batch_share"),
+    (Scope.BATCH, "batch_mean(output.y) > kpi.both", "E131", "kpi.both", "batch_mean(kpi.both)"),
+    (Scope.BATCH, "kpi.relative > 1", "E131", "kpi.relative", "batch_mean(kpi.relative)"),
+    (Scope.WINDOW, "output.y > 1", "E131", "output.y", "recent_mean(output.y, 1h)"),
+    (Scope.WINDOW, "kpi.both > 1", "E131", "kpi.both", "recent_mean(kpi.both, 1h)"),
+    (Scope.WINDOW, "batch_mean(output.y) > 1", "E131", "batch_mean(output.y)", "recent_mean(..., 1h)"),
 ]
 
 TEMPLATE_FLAWS = [
@@ -163,6 +202,52 @@ def test_a_flaw_in_a_message_points_into_the_message(text: str, code: str, caret
     assert help_ in found[0].help
 
 
+@pytest.mark.parametrize(
+    ("scope", "text", "code", "caret", "help_"), SCOPE_FLAWS, ids=lambda value: str(value)[:50]
+)
+def test_a_rule_about_many_rows_is_told_which_name_belongs_to_one(
+    scope: Scope, text: str, code: str, caret: str, help_: str
+) -> None:
+    found = compile_expression(text, ScopeNames(), want=Kind.FLAG, scope=scope)
+    assert not isinstance(found, Program)
+    assert [(flaw.code, under_caret(text, flaw)) for flaw in found] == [(code, caret)]
+    assert help_ in found[0].help
+    message = compile_template(f"x {{{text}}}", ScopeNames(), scope=scope)
+    assert isinstance(message, tuple)
+    assert [flaw.offset for flaw in message] == [found[0].offset + 3]
+
+
+@pytest.mark.parametrize(
+    ("scope", "text"),
+    [
+        (Scope.ROW, "output.y > batch_mean(output.y) + recent_p99(output.y, 1h) + kpi.relative + kpi.mean"),
+        (Scope.BATCH, "batch_share(kpi.both > 1) <= recent_share(kpi.both > 1, 7d) and request.hour > 3"),
+        (Scope.BATCH, "kpi.mean > profile.output.y.p99"),
+        (Scope.BATCH, "batch_mean(previous.y) > 1"),
+        (Scope.WINDOW, "recent_mean(output.y, 1h) > 2 * profile.output.y.p99 and request.hour in [1, 2]"),
+        (Scope.WINDOW, "kpi.lately > 1"),
+    ],
+)
+def test_a_rule_of_each_scope_may_read_what_its_scope_has(scope: Scope, text: str) -> None:
+    found = compile_expression(text, ScopeNames(), want=Kind.FLAG, scope=scope)
+    assert isinstance(found, Program), found
+
+
+class ScopeNames(KnownNames):
+    """With KPIs over rows only, which a rule about many rows may read, and the last answers."""
+
+    @property
+    def kpis(self) -> Mapping[str, Program]:
+        mean = compile_expression("batch_mean(output.y)", KnownNames(), want=Kind.NUMBER)
+        lately = compile_expression("recent_mean(output.y, 1h)", KnownNames(), want=Kind.NUMBER)
+        assert isinstance(mean, Program)
+        assert isinstance(lately, Program)
+        return {**super().kpis, "mean": mean, "lately": lately}
+
+    def kind(self, ref: Ref) -> Kind | None:
+        return Kind.NUMBER if ref == Ref("previous", "y") else super().kind(ref)
+
+
 def test_the_caret_of_a_repeated_word_is_on_the_right_one() -> None:
     text = "features.n > 1 and features.n and features.f"
     found = compile_expression(text, KnownNames())
@@ -182,6 +267,28 @@ def test_all_flaws_of_meaning_are_told_at_once_and_from_left_to_right() -> None:
     )
     assert isinstance(found, tuple)
     assert [flaw.code for flaw in found] == ["E106", "E123", "E107", "E123"]
+
+
+def test_without_a_likely_word_the_help_names_what_is_known_or_says_where_to_define_it() -> None:
+    def help_of(text: str, names: Names) -> str:
+        found = compile_expression(text, names)
+        assert isinstance(found, tuple)
+        assert [flaw.code for flaw in found] == ["E106"]
+        return found[0].help
+
+    class Wide(KnownNames):
+        def __init__(self, count: int) -> None:
+            self.count = count
+
+        def candidates(self, space: str) -> tuple[str, ...]:
+            return tuple(f"n{number}" for number in range(self.count))
+
+    eight = "known names: n0, n1, n2, n3, n4, n5, n6, n7"
+    assert help_of("features.zzzz > 1", Wide(8)) == eight
+    assert help_of("features.zzzz > 1", Wide(9)) == f"{eight}, ..."
+    assert help_of("features.zzzz > 1", Wide(0)) == ""
+    assert help_of("kpi.margin > 1", OpenNames()) == "define it under `kpis:`"
+    assert help_of("features.x in words", OpenNames()) == "define it under `lists:`"
 
 
 def test_a_list_of_more_than_a_thousand_items_is_refused_where_it_gets_too_long(
@@ -219,12 +326,15 @@ def test_re2_prints_nothing_of_its_own_when_it_refuses_a_pattern(capfd: pytest.C
 
 
 def test_every_code_is_documented_and_has_a_test() -> None:
-    tested = {code for _, code, _, _ in (*EXPRESSION_FLAWS, *TEMPLATE_FLAWS)} | {"E104", "E124", "E141"}
+    tested = {code for _, code, _, _ in (*EXPRESSION_FLAWS, *TEMPLATE_FLAWS)}
+    tested |= {code for _, _, code, _, _ in SCOPE_FLAWS} | {"E104", "E124", "E141"}
     assert tested == set(CODES)
 
 
 def test_without_a_profile_every_field_is_accepted_but_fixed_words_are_checked() -> None:
-    names = OpenNames(kpis={"margin": Kind.NUMBER})
+    margin = compile_expression("features.cost / output.price", OpenNames(), want=Kind.NUMBER)
+    assert isinstance(margin, Program)
+    names = OpenNames(kpis={"margin": margin})
     assert isinstance(compile_expression("features.anything > kpi.margin", names, want=Kind.FLAG), Program)
     assert isinstance(compile_expression("profile.output.any.p99_9 > 3", names), Program)
     assert isinstance(compile_expression("features.c in profile.features.c.values", names), Program)

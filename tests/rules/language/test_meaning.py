@@ -25,8 +25,12 @@ BIG = 2**53 + 1
 ERROR = "error"
 
 NAMES = OpenNames(
-    lists={"promises": frozenset({"guarantee", "no risk"}), "mixed": frozenset({"a", 1.0})},
-    kpis={"margin": Kind.NUMBER},
+    lists={
+        "promises": frozenset({"guarantee", "no risk"}),
+        "mixed": frozenset({"a", 1.0}),
+        "profile.features.z.values": frozenset({"a"}),
+    },
+    kpis={"margin": compile_expression("features.m", OpenNames(), want=Kind.NUMBER)},  # type: ignore[dict-item]
 )
 
 
@@ -98,6 +102,9 @@ MEANINGS: list[tuple[str, dict[str, Cell], Any]] = [
     ("log(features.x)", {"x": INF}, INF),
     ("sqrt(features.x)", {"x": -1e-9}, None),
     ("sqrt(features.x)", {"x": 2.25}, 1.5),
+    ("sqrt(features.x)", {"x": 0.0}, 0.0),
+    ("log(features.x)", {"x": 0.5}, math.log(0.5)),
+    ("log(features.x)", {"x": 1.0}, 0.0),
     ("min(features.x, 3)", {"x": None}, None),
     ("max(3, features.x)", {"x": None}, None),
     ("clamp(features.x, 0, 1)", {"x": None}, None),
@@ -144,6 +151,8 @@ MEANINGS: list[tuple[str, dict[str, Cell], Any]] = [
     ("features.x in mixed", {"x": "b"}, False),
     ("features.x in [true]", {"x": True}, True),
     ("features.x in profile.features.x.values", {"x": "a"}, None),
+    ("features.x in profile.features.z.values", {"x": "a"}, True),
+    ("features.x in profile.features.z.values", {"x": "b"}, False),
     # Whole numbers beyond 2**53 are compared exactly, and calculated with as float64.
     ("features.x == 9007199254740993", {"x": BIG}, True),
     ("features.x == 9007199254740992", {"x": BIG}, False),
@@ -192,6 +201,10 @@ MEANINGS: list[tuple[str, dict[str, Cell], Any]] = [
     ("features.x + 1", {"x": "1"}, ERROR),
     ("features.x + features.y", {"x": None, "y": "1"}, ERROR),
     ("features.x > 3", {"x": (1.0, 2.0)}, ERROR),
+    ("features.x == features.y", {"x": (1.0,), "y": (1.0,)}, ERROR),
+    ("features.x < features.y", {"x": False, "y": True}, ERROR),
+    ("features.x == features.y", {"x": True, "y": True}, True),
+    ("features.x in [1]", {"x": (1.0,)}, ERROR),
     ("features.y > 1 and features.x > 3", {"x": "text", "y": 0.0}, False),
     ("features.y > 1 and features.x > 3", {"x": "text", "y": None}, ERROR),
     ("features.y > 1 or features.x > 3", {"x": "text", "y": 2.0}, True),
@@ -202,6 +215,8 @@ MEANINGS: list[tuple[str, dict[str, Cell], Any]] = [
     ("round(features.x)", {"x": 3.5}, 4.0),
     ("round(features.x, 2)", {"x": 2.675}, 2.67),
     ("round(features.x, 2)", {"x": INF}, INF),
+    ("round(features.x, 1)", {"x": 2.25}, 2.2),
+    ("round(features.x, 0)", {"x": 2.5}, 2.0),
     ("abs(features.x)", {"x": -2.0}, 2.0),
     ("length(features.x)", {"x": "née 💥"}, 5.0),
     ("length(features.x)", {"x": None}, None),
@@ -257,7 +272,7 @@ def test_names_are_read_with_their_space_their_brackets_and_their_statistic() ->
         Ref("profile", "features.odd name", "p99"),
         Ref("features", "odd name"),
         Ref("profile", "output.demand", "p0_1"),
-        Ref("kpi", "margin"),
+        Ref("features", "m"),
     )
 
 
@@ -322,6 +337,21 @@ def test_a_trace_of_a_clash_ends_with_the_error() -> None:
     steps = trace(compiled("not features.x > 1"), {Ref("features", "x"): "a"}.get)
     assert [step.text for step in steps] == ["features.x", "1", "features.x > 1", "not features.x > 1"]
     assert str(steps[-1].value) == "cannot compare text with a number"
+
+
+def test_a_trace_of_a_result_of_the_wrong_kind_ends_with_the_error() -> None:
+    program = compiled("features.x ?? features.y", want=Kind.FLAG)
+    steps = trace(program, {Ref("features", "x"): None, Ref("features", "y"): 1.0}.get)
+    assert [step.text for step in steps] == ["features.x", "features.y", "features.x ?? features.y"]
+    assert (steps[0].value, steps[1].value) == (None, 1.0)
+    assert str(steps[2].value) == "yes/no was needed, but the value is a number"
+
+
+def test_a_whole_number_stays_whole_from_two_to_the_53_on() -> None:
+    program = compiled("features.x ?? 1")
+    for cell, kind in ((2**53, int), (-(2**53), int), (2**53 - 1, float), (1 - 2**53, float)):
+        found = interpret(program, {Ref("features", "x"): cell}.get)
+        assert (found, type(found)) == (cell, kind)
 
 
 def test_the_deepest_expression_that_is_allowed_runs_in_all_back_ends() -> None:

@@ -1,0 +1,115 @@
+"""What a configuration says, as values.
+
+Decides every default. How a text becomes these is left to `keys` and to `parse_config`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from guardproxy.decision import FailureMode
+from guardproxy.source import Place
+
+NOWHERE: Final = Place(1, 1)
+DEFAULT_METHODS: Final = ("POST", "PUT", "PATCH")
+EVENTS: Final = ("breaker", "reload", "hold")
+"""What a webhook may be told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in {"127.0.0.1", "::1", "localhost"} or self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """One guarded route. Times are in seconds, sizes in bytes; `profile` is a path or None."""
+
+    path: str
+    model: str
+    on_failure: FailureMode
+    protocol: str = "open-inference"
+    upstream: str | None = None
+    profile: Path | None = None
+    key: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    timeout_s: float = 30.0
+    max_body: int = 16 * 1024 * 1024
+    methods: tuple[str, ...] = DEFAULT_METHODS
+    request_rows: str = ""
+    request_columns: str = ""
+    response_rows: str = ""
+    reject_status: int = 422
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookConfig:
+    """An address that is told of `events`. `header_file` holds one header line, such as `Authorization: Bearer ...`."""
+
+    url: str
+    events: tuple[str, ...] = EVENTS
+    header_file: Path | None = None
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything `guardproxy serve` needs. `rules` is a directory or a file; `store` a path of a SQLite file.
+
+    `rules_candidate` is a second set of rules, judged beside the first without any effect, on the share
+    `candidate_sample` of the exchanges. Rule files are looked at every `reload_every_s` seconds and read once they have
+    been the same for `reload_debounce_s`; `reload_tests` says whether their own tests must pass before a set is served.
+    `state` is where the last good rules are kept. The `record_` values are those of `recording.Options`.
+    """
+
+    file: str = "guardproxy.yaml"
+    listen: Address = Address("127.0.0.1", 8080)
+    admin: Address = Address("127.0.0.1", 8081)
+    auth: str = "tokens"
+    tokens_file: Path | None = None
+    store: Path = Path("guardproxy.db")
+    rules: Path | None = None
+    upstream: str | None = None
+    routes: tuple[RouteConfig, ...] = ()
+    undo_s: float = 8.0
+    max_open_holds: int = 10_000
+    timeout_s: float = 30.0
+    log: str = "info"
+    max_connections: int = 8192
+    drain_s: float = 25.0
+    rules_candidate: Path | None = None
+    candidate_sample: float = 1.0
+    state: Path | None = None
+    reload_every_s: float = 2.0
+    reload_debounce_s: float = 0.5
+    reload_tests: bool = True
+    webhooks: tuple[WebhookConfig, ...] = ()
+    record_dir: Path | None = None
+    record_per_minute: int = 200
+    record_max_bytes: int = 1024**3
+    record_max_age_s: float = 30 * 86_400.0
+    record_redact: tuple[str, ...] = ()
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the last good rules are kept: `state`, or a directory beside the store."""
+        return self.state or self.store.with_name(f"{self.store.stem}-state")
+
+
+def models_of(routes: Sequence[RouteConfig]) -> tuple[str, ...]:
+    """Return the models of the routes, each once, in order."""
+    return tuple(dict.fromkeys(route.model for route in routes))

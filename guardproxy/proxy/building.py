@@ -1,0 +1,205 @@
+"""From a configuration and what was loaded to everything that serves, not yet started.
+
+Decides what the routes of one model share: windows, journal, history, breaker and the comparison with a candidate.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from guardproxy.config import Config, RouteConfig, WebhookConfig
+from guardproxy.guard import Guard
+from guardproxy.holds import Hold
+from guardproxy.proxy.active import follow_histories, put_active, put_candidate, shapes_of
+from guardproxy.proxy.background import Background
+from guardproxy.proxy.breakers import Breakers
+from guardproxy.proxy.candidate import Comparison
+from guardproxy.proxy.history import History
+from guardproxy.proxy.holding import Keeper
+from guardproxy.proxy.journal import Journal
+from guardproxy.proxy.load import Loaded, RuleSets, guard_of
+from guardproxy.proxy.plane import DataPlane
+from guardproxy.proxy.reload import Prepared, Report, RuleKeeper
+from guardproxy.proxy.route import Ids, Route, Served
+from guardproxy.proxy.webhooks import Hook, Webhooks
+from guardproxy.recording import Options, Recorder
+from guardproxy.stats import Breaker, ModelWindows
+from guardproxy.stores import HoldStore
+from guardproxy.wire import Pool, Timeouts, parse_origin
+
+MAX_NAMED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The parts of a running proxy. `rules` and `candidate` are None where the configuration names no such path."""
+
+    plane: DataPlane
+    keeper: Keeper
+    breakers: Breakers
+    webhooks: Webhooks
+    rules: RuleKeeper | None
+    candidate: RuleKeeper | None
+    recorder: Recorder | None
+
+    @property
+    def rule_keepers(self) -> tuple[RuleKeeper, ...]:
+        """The keepers there are."""
+        return tuple(keeper for keeper in (self.rules, self.candidate) if keeper is not None)
+
+
+def build(
+    config: Config, loaded: Loaded, store: HoldStore, background: Background, clock: Callable[[], float]
+) -> Built:
+    """Make everything; nothing is opened or started."""
+    ids = Ids(secrets.token_hex(3))
+    webhooks = Webhooks([_hook(item, loaded.headers) for item in config.webhooks], clock)
+    recorder = None if config.record_dir is None else Recorder(_options(config, config.record_dir))
+    makers = _Makers(config, loaded, ids, clock, recorder)
+    routes = [makers.route(item) for item in config.routes]
+    follow_histories(routes)
+    breakers = Breakers({route.model: route.breaker for route in routes}, webhooks, clock)
+    keeper = Keeper(store, ids, lambda holds: _tell_holds(webhooks, holds))
+    plane = DataPlane(routes, makers.pool(config.upstream) if config.upstream else None, keeper, background)
+    told = _teller(webhooks)
+
+    def activate(prepared: Prepared) -> None:
+        breakers.tell(put_active(routes, prepared, clock()))
+
+    def compare(prepared: Prepared) -> None:
+        put_candidate(routes, prepared)
+
+    def rule_keeper(
+        name: str, path: Path | None, rules: RuleSets, swap: Callable[[Prepared], None], keep: Path | None
+    ) -> RuleKeeper | None:
+        if path is None:
+            return None
+        return RuleKeeper(
+            name,
+            path,
+            config,
+            loaded.profiles,
+            rules,
+            swap=swap,
+            shapes=lambda: shapes_of(routes),
+            clock=clock,
+            told=told,
+            keep=keep,
+        )
+
+    return Built(
+        plane,
+        keeper,
+        breakers,
+        webhooks,
+        rule_keeper("rules", config.rules, loaded.rules, activate, config.state_folder),
+        rule_keeper("rules_candidate", config.rules_candidate, loaded.candidate or RuleSets(), compare, None),
+        recorder,
+    )
+
+
+@dataclass(slots=True)
+class _Makers:
+    """Makes routes, and once what several of them share."""
+
+    config: Config
+    loaded: Loaded
+    ids: Ids
+    clock: Callable[[], float]
+    recorder: Recorder | None
+    pools: dict[str, Pool] = field(default_factory=dict)
+    models: dict[str, tuple[Journal, History, Breaker, Comparison]] = field(default_factory=dict)
+
+    def pool(self, address: str) -> Pool:
+        if address not in self.pools:
+            timeouts = Timeouts(response_head_s=self.config.timeout_s)
+            self.pools[address] = Pool(parse_origin(address), timeouts=timeouts)
+        return self.pools[address]
+
+    def route(self, item: RouteConfig) -> Route:
+        profile = self.loaded.profiles.get(item.model)
+        guard = guard_of(item, self.loaded.rulesets, profile)
+        candidate = None
+        if self.loaded.candidate is not None and not self.loaded.candidate.errors:
+            candidate = guard_of(item, self.loaded.candidate.rulesets, profile)
+        journal, history, breaker, comparison = self._shared(guard, candidate)
+        return Route(
+            path=item.path,
+            model=item.model,
+            served=Served(guard, candidate),
+            upstream=self.pool(item.upstream or self.config.upstream or ""),
+            failure=item.on_failure,
+            timeout_s=item.timeout_s,
+            max_body=item.max_body,
+            methods=frozenset(method.upper().encode() for method in item.methods),
+            reject_status=item.reject_status,
+            history=history,
+            journal=journal,
+            breaker=breaker,
+            comparison=comparison,
+            ids=self.ids,
+            clock=self.clock,
+            recorder=self.recorder,
+        )
+
+    def _shared(self, guard: Guard, candidate: Guard | None) -> tuple[Journal, History, Breaker, Comparison]:
+        if guard.model not in self.models:
+            breaker = Breaker(guard.ruleset)
+            windows = ModelWindows(guard.model, guard.profile, kpis=guard.ruleset.measures)
+            journal = Journal(windows, breaker)
+            comparison = Comparison(self.config.candidate_sample)
+            if candidate is not None:
+                comparison.follow(candidate.ruleset.fingerprint)
+            self.models[guard.model] = (journal, History(()), breaker, comparison)
+        return self.models[guard.model]
+
+
+def _options(config: Config, folder: Path) -> Options:
+    return Options(
+        folder,
+        per_minute=config.record_per_minute,
+        max_bytes=config.record_max_bytes,
+        max_age_s=config.record_max_age_s,
+        redact=config.record_redact,
+    )
+
+
+def _hook(item: WebhookConfig, headers: dict[str, tuple[str, str]]) -> Hook:
+    return Hook(item.url, frozenset(item.events), headers.get(str(item.header_file)))
+
+
+def _teller(webhooks: Webhooks) -> Callable[[RuleKeeper, Report], None]:
+    def told(keeper: RuleKeeper, report: Report) -> None:
+        state = "loaded" if report.ok else "refused"
+        said = {
+            "state": state,
+            "rules": keeper.name,
+            "ruleset": dict(report.rulesets),
+            "problems": [problem.as_json() for problem in report.problems[:MAX_NAMED]],
+            "text": report.text or f"{keeper.name}: {state}",
+        }
+        webhooks.tell("reload", said)
+
+    return told
+
+
+def _tell_holds(webhooks: Webhooks, holds: Sequence[Hold]) -> None:
+    """Tell of one exchange's holds in one event: a batch can hold a thousand rows."""
+    first = holds[0]
+    webhooks.tell(
+        "hold",
+        {
+            "at": first.created_at,
+            "model": first.model,
+            "route": first.route,
+            "rule": first.rule,
+            "queue": first.queue,
+            "severity": first.severity.name.lower(),
+            "holds": [hold.id for hold in holds[:MAX_NAMED]],
+            "rows": len(holds),
+            "text": f"{len(holds)} row{'s' if len(holds) > 1 else ''} of {first.model} wait for review "
+            f"in the queue {first.queue}: {first.rule}",
+        },
+    )

@@ -1,0 +1,75 @@
+"""What a person should know at once: whatever is not as the configuration asks, in sentences.
+
+Decides which states count as degraded. How loud they are shown is left to `admin`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from guardproxy.proxy.building import Built
+from guardproxy.proxy.load import LAST_GOOD
+from guardproxy.proxy.reload import RuleKeeper
+from guardproxy.units import format_duration
+
+
+class Alert(NamedTuple):
+    """One sentence, with details to unfold. `level` is `bad` where what is served is not what was asked for, else `warn`."""
+
+    level: str
+    title: str
+    detail: str = ""
+
+
+def alerts_of(built: Built, now: float) -> list[Alert]:
+    """Return everything that is not as it should be, the worst first."""
+    alerts = [_refused(keeper, now) for keeper in built.rule_keepers if not keeper.ok]
+    alerts += [
+        Alert(
+            "warn",
+            f"Rule {state['rule']} of {state['model']} has only warned for {_age(now - state['since'])}: {_why(state)}.",
+            "It acts again by itself once it has calmed down, when it is changed, or when an operator re-arms it.",
+        )
+        for state in built.breakers.tripped()
+    ]
+    if built.recorder is not None and (trouble := built.recorder.status().trouble):
+        alerts.append(Alert("warn", f"Traffic cannot be recorded: {trouble}."))
+    if built.rules is not None and built.rules.kept_problem:
+        alerts.append(
+            Alert("warn", f"The rules cannot be kept for the next start: {built.rules.kept_problem}.")
+        )
+    return sorted(alerts, key=lambda alert: alert.level != "bad")
+
+
+def degraded_by(built: Built) -> list[str]:
+    """Return the same for programs: serving goes on, but a person should look."""
+    return [alert.title for alert in alerts_of(built, built.breakers.now())]
+
+
+def _refused(keeper: RuleKeeper, now: float) -> Alert:
+    age = _age(now - keeper.loaded_at)
+    if keeper.name != "rules":
+        compared = f"the one of {age} ago is compared" if keeper.rulesets else "none is compared"
+        return Alert("warn", f"The candidate's rule files are refused; {compared}.", keeper.text)
+    kept = "kept from an earlier run" if keeper.source == LAST_GOOD else "loaded"
+    return Alert(
+        "bad",
+        f"The rule files are refused. Served are the last good rules, {kept} {age} ago.",
+        keeper.text,
+    )
+
+
+def _why(state: Mapping[str, Any]) -> str:
+    whose = "all its rules together" if state["by"] == "model" else "it"
+    window = format_duration(state["window_s"])
+    return (
+        f"{whose} would {state['action']} {state['share']:.1%} of the rows, and the limit is {state['limit'] * 100:.3g}% "
+        f"in {window}"
+    )
+
+
+def _age(seconds: float) -> str:
+    """Write an age in one unit."""
+    for unit in (86_400.0, 3_600.0, 60.0):
+        if seconds >= unit:
+            return format_duration(seconds // unit * unit)
+    return format_duration(float(int(max(0.0, seconds))))

@@ -1,0 +1,414 @@
+"""Check keys that look at whole cells: confidence, text, JSON in text, and the share that is missing.
+
+Decides what each may hold and what is wrong with it before any row is seen. Judging is left to `texts` and the plan.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from guardproxy.rules.context import Context
+from guardproxy.rules.foreign import PII
+from guardproxy.rules.language.functions import PatternError, PatternLibraryMissingError, compile_pattern
+from guardproxy.rules.model import Check, Field, TextCheck
+from guardproxy.rules.schemas import SchemaError, SchemaLibraryMissingError, compile_schema
+from guardproxy.source import (
+    Entry,
+    MappingNode,
+    Node,
+    Place,
+    Scalar,
+    SequenceNode,
+    did_you_mean,
+    kind_of,
+    likely,
+    quoted,
+)
+
+PII_KINDS: Final = ("card", "email", "iban", "phone")
+MAX_LITERALS: Final = 10_000
+MAX_CHARS: Final = 10_000_000
+MAX_SCHEMA: Final = 65_536
+"""Characters of a schema as JSON: every text that is judged walks it."""
+TEXT_KEYS: Final = (
+    *("field", "must_contain", "must_not_contain", "whole_words", "case_sensitive"),
+    *("must_match", "must_not_match", "min_chars", "max_chars", "pii"),
+)
+_EVERY: Final = ("features", "output", "outputs", "all", "*", "features.*", "output.*", "any", "every")
+_LITERALS: Final = ("must_contain", "must_not_contain")
+_PATTERNS: Final = ("must_match", "must_not_match")
+_DEMANDS: Final = (*_LITERALS, *_PATTERNS, "min_chars", "max_chars", "pii")
+_RE2_HELP: Final = 'pip install "guardproxy[re2]", or use must_contain and must_not_contain'
+_PATTERN_HELP: Final = "RE2 has no look-around and no back-references"
+
+
+def read_confidence(node: Node, context: Context) -> Check | None:
+    """Read `confidence`: how sure a classifier must be."""
+    before = context.errors()
+    entries = context.mapping(node, "confidence", ("field", "fields", "min_top", "min_margin"))
+    bounds = {
+        key: context.reader.number(entries[key].value, f"confidence.{key}", low=0.0, high=1.0) or 0.0
+        for key in ("min_top", "min_margin")
+        if key in entries
+    }
+    if isinstance(node, MappingNode) and not {"min_top", "min_margin"} & set(node.entries):
+        context.reader.report("E205", "confidence needs 'min_top' or 'min_margin'", node.place)
+    fields = _one_or_many(node, entries, context, "confidence")
+    if not fields or context.errors() > before:
+        return None
+    words = [f"the largest at least {bounds['min_top']:.4g}"] if "min_top" in bounds else []
+    words += [f"{bounds['min_margin']:.4g} ahead of the second"] if "min_margin" in bounds else []
+    return Check(
+        "confidence",
+        fields,
+        bound=", ".join(words),
+        least_top=bounds.get("min_top", 0.0),
+        least_margin=bounds.get("min_margin", 0.0),
+    )
+
+
+def _one_or_many(
+    node: Node, entries: Mapping[str, Entry], context: Context, what: str
+) -> tuple[Field, ...] | None:
+    """Read either `field`, a vector, or `fields`, one column per member."""
+    if isinstance(node, MappingNode) and len({"field", "fields"} & set(node.entries)) != 1:
+        context.reader.report("E205", f"{what} needs either 'field' (a vector) or 'fields'", node.place)
+        return None
+    if "fields" in entries:
+        listed = entries["fields"].value
+        items = context.reader.items(listed, f"{what}.fields")
+        if isinstance(listed, SequenceNode) and len(items) < 2:
+            message = f"{what}.fields must name at least two fields"
+            context.reader.report("E224", message, listed.place, "name a vector with field:")
+            return None
+        return context.fields(items, f"{what}.fields") if items else None
+    single = context.field(entries["field"].value, f"{what}.field") if "field" in entries else None
+    return None if single is None else (single,)
+
+
+def read_text(node: Node, context: Context) -> Check | None:
+    """Read `text`: what a text must and must not hold."""
+    before = context.errors()
+    entries = context.mapping(node, "text", TEXT_KEYS, required=("field",))
+    named = context.field(entries["field"].value, "text.field") if "field" in entries else None
+    if isinstance(node, MappingNode) and not set(_DEMANDS) & set(node.entries):
+        context.reader.report("E205", f"text needs one of: {', '.join(_DEMANDS)}", node.place)
+    literals = {key: _literals(entries[key].value, context, key) for key in _LITERALS if key in entries}
+    patterns = {
+        key: _pattern(entries[key].value, context, f"text.{key}") for key in _PATTERNS if key in entries
+    }
+    flags = {
+        key: bool(context.reader.flag(entries[key].value, f"text.{key}"))
+        for key in ("whole_words", "case_sensitive")
+        if key in entries
+    }
+    for key in flags:
+        if not literals:
+            message = f"'{key}' belongs to must_contain and must_not_contain"
+            context.reader.report("E224", message, entries[key].key, "remove it, or list what is sought")
+    least, most = _lengths(entries, context)
+    pii = _pii(entries["pii"].value, context) if "pii" in entries else ()
+    if named is None or context.errors() > before:
+        return None
+    made = TextCheck(
+        must_contain=literals.get("must_contain", ()),
+        must_not_contain=literals.get("must_not_contain", ()),
+        must_match=patterns.get("must_match", ""),
+        must_not_match=patterns.get("must_not_match", ""),
+        whole_words=flags.get("whole_words", False),
+        case_sensitive=flags.get("case_sensitive", False),
+        min_chars=least or 0,
+        max_chars=most,
+        pii=pii,
+    )
+    return Check("text", (named,), text=made, bound=_said(made))
+
+
+def _said(check: TextCheck) -> str:
+    """Say what a text check asks, in one line."""
+    words = [f"with {_quoted(check.must_contain)}"] if check.must_contain else []
+    words += [f"without {_quoted(check.must_not_contain)}"] if check.must_not_contain else []
+    words += [f"matching {check.must_match[:60]}"] if check.must_match else []
+    words += [f"not matching {check.must_not_match[:60]}"] if check.must_not_match else []
+    words += [f"at least {check.min_chars:,} characters"] if check.min_chars else []
+    words += [f"at most {check.max_chars:,} characters"] if check.max_chars is not None else []
+    words += [f"no personal data ({', '.join(check.pii)})"] if check.pii else []
+    return ", ".join(words)
+
+
+def _quoted(parts: tuple[str, ...]) -> str:
+    shown = " or ".join(f'"{part[:40]}"' for part in parts[:3])
+    return shown + (f" or {len(parts) - 3:,} more" if len(parts) > 3 else "")
+
+
+def _literals(node: Node, context: Context, key: str) -> tuple[str, ...]:
+    """Read what is sought: the name of a list, one text, or a list of texts."""
+    what = f"text.{key}"
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        found = _listed(node, node.value, context, what)
+    else:
+        found = tuple(dict.fromkeys(context.reader.texts(node, what)))
+        if isinstance(node, SequenceNode) and not node.items:
+            context.reader.report("E224", f"{what} must name at least one text", node.place)
+    if len(found) > MAX_LITERALS:
+        message = f"{what} has {len(found):,} texts; {MAX_LITERALS:,} are allowed"
+        context.reader.report("E224", message, node.place)
+    return found
+
+
+def _listed(node: Scalar, text: str, context: Context, what: str) -> tuple[str, ...]:
+    name = text.removeprefix("lists.")
+    known = context.names.candidates("lists")
+    if name not in known:
+        close = likely(name, known)
+        if text.startswith("lists.") or (close is not None and not node.quoted):
+            advice = did_you_mean(name, known) or "define it under `lists:`"
+            context.reader.report("E106", f"there is no list '{name[:60]}'", node.place, advice)
+            return ()
+        read = context.reader.text(node, what)
+        if read and re.fullmatch(r"\*.+|.+\*", read):
+            message = f"{what} is sought letter by letter, with its star"
+            advice = f"write {quoted(read.strip('*')[:80])}: a part of the text is enough"
+            context.reader.report("W413", message, node.place, advice, "warning")
+        return (read,) if read else ()
+    values = context.names.lists[name]
+    if not all(isinstance(value, str) for value in values):
+        message = f"the list '{name}' holds other things than text"
+        context.reader.report("E224", message, node.place, "a text is searched for texts: quote its values")
+        return ()
+    if "" in values:
+        context.reader.report(
+            "E224", f"the list '{name}' holds an empty text", node.place, "every text holds it"
+        )
+        return ()
+    return tuple(sorted(str(value) for value in values))
+
+
+def _pattern(node: Node, context: Context, what: str) -> str:
+    text = context.reader.text(node, what)
+    if text is None:
+        return ""
+    if len(text) > 1 and text.startswith("/") and (slash := re.fullmatch(r"/(.+)/([a-z]*)", text)):
+        flags = f"(?{slash.group(2)})" if slash.group(2) else ""
+        message = f"{what} has slashes around it, which must then stand in the text too"
+        advice = f"write '{flags}{slash.group(1)[:80]}'"
+        context.reader.report("W413", message, node.place, advice, "warning")
+    try:
+        compile_pattern(text)
+    except PatternLibraryMissingError:
+        context.reader.report("E141", f"{what} needs the RE2 library", node.place, _RE2_HELP)
+    except PatternError as error:
+        advice = _PATTERN_HELP if "(?" in text or "\\" in text else ""
+        context.reader.report("E140", f"RE2 does not accept this pattern: {error}", node.place, advice)
+    return text
+
+
+def _lengths(entries: Mapping[str, Entry], context: Context) -> tuple[int | None, int | None]:
+    least, most = (
+        context.reader.integer(entries[key].value, f"text.{key}", low=0, high=MAX_CHARS)
+        if key in entries
+        else None
+        for key in ("min_chars", "max_chars")
+    )
+    if least is not None and most is not None and least > most:
+        place = entries["min_chars"].value.place
+        context.reader.report("E301", f"min_chars {least} is above max_chars {most}", place, "swap them")
+    return least, most
+
+
+def _pii(node: Node, context: Context) -> tuple[str, ...]:
+    words = {kind: kind for kind in PII_KINDS}
+    items = (node,) if isinstance(node, Scalar) else context.reader.items(node, "text.pii")
+    if isinstance(node, SequenceNode) and not items:
+        context.reader.report("E224", f"text.pii must name one of: {', '.join(words)}", node.place)
+    found = (context.reader.choice(item, "text.pii", words, foreign=PII) for item in items)
+    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
+
+
+def read_json_schema(node: Node, context: Context) -> Check | None:
+    """Read `json_schema`: what the JSON in a text must look like."""
+    entries = context.mapping(node, "json_schema", ("field", "schema"), required=("field", "schema"))
+    named = context.field(entries["field"].value, "json_schema.field") if "field" in entries else None
+    schema = _schema(entries["schema"].value, context) if "schema" in entries else None
+    if named is None or schema is None:
+        return None
+    return Check("json_schema", (named,), schema=schema, bound="JSON that satisfies its schema")
+
+
+def _schema(node: Node, context: Context) -> str | None:
+    """Read a schema as canonical JSON, and compile it."""
+    if not isinstance(node, MappingNode):
+        message = f"json_schema.schema must be a mapping, not {kind_of(node)}"
+        context.reader.report("E206", message, node.place, "write the schema itself, such as {type: object}")
+        return None
+    text = json.dumps(_plain(node), sort_keys=True)
+    if len(text) > MAX_SCHEMA:
+        message = f"the schema has {len(text):,} characters; {MAX_SCHEMA:,} are allowed"
+        context.reader.report("E224", message, node.place, "ask for less of the answer's shape")
+        return None
+    try:
+        compile_schema(text)
+    except SchemaLibraryMissingError:
+        advice = 'pip install "guardproxy[schema]"'
+        context.reader.report("E142", "json_schema needs the jsonschema library", node.place, advice)
+    except PatternLibraryMissingError:
+        context.reader.report("E141", "a pattern in a schema needs the RE2 library", node.place, _RE2_HELP)
+    except PatternError as error:
+        message = f"RE2 does not accept a pattern in the schema: {error}"
+        context.reader.report("E140", message, _bad_pattern(node), _PATTERN_HELP)
+    except SchemaError as error:
+        context.reader.report("E224", f"the schema cannot be used: {error}", _place(node, str(error)))
+    else:
+        _warn_of_keywords(node, context)
+        return text
+    return None
+
+
+_KEYWORDS: Final = (
+    *(
+        "$schema",
+        "$id",
+        "$ref",
+        "$defs",
+        "$comment",
+        "definitions",
+        "title",
+        "description",
+        "default",
+        "examples",
+    ),
+    *("type", "enum", "const", "format", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *(
+        "minLength",
+        "maxLength",
+        "pattern",
+        "items",
+        "prefixItems",
+        "contains",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+    ),
+    *(
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "propertyNames",
+        "required",
+        "dependentRequired",
+    ),
+    *(
+        "minProperties",
+        "maxProperties",
+        "unevaluatedProperties",
+        "minContains",
+        "maxContains",
+        "dependentSchemas",
+    ),
+)
+
+
+def _warn_of_keywords(node: MappingNode, context: Context) -> None:
+    """Warn of keywords of a schema that are misspelt: JSON Schema ignores what it does not know."""
+    for key, entry in node.entries.items():
+        meant = likely(key, _KEYWORDS) if key not in _KEYWORDS else None
+        if meant is not None:
+            message = f"JSON Schema has no '{key[:60]}', and ignores it"
+            context.reader.report("W413", message, entry.key, f"did you mean '{meant}'?", "warning")
+
+
+def _plain(node: Node) -> object:
+    """Return a node as JSON knows it. Numbers that JSON cannot say become text, which no schema accepts there."""
+    if isinstance(node, MappingNode):
+        return {key: _plain(entry.value) for key, entry in node.entries.items()}
+    if isinstance(node, SequenceNode):
+        return [_plain(item) for item in node.items]
+    value = node.value
+    finite = not isinstance(value, float) or abs(value) <= 1.7e308
+    return value if finite else str(value)
+
+
+def _place(node: Node, error: str) -> Place:
+    """Return where in the file the place in a schema stands that an error begins with, such as `/properties/a:`."""
+    place = node.place
+    for part in error.partition(":")[0].split("/")[1:]:
+        if isinstance(node, MappingNode) and part in node.entries:
+            place, node = node.entries[part].key, node.entries[part].value
+        elif isinstance(node, SequenceNode) and part.isdigit() and int(part) < len(node.items):
+            node = node.items[int(part)]
+            place = node.place
+        else:
+            break
+    return place
+
+
+def _bad_pattern(schema: Node) -> Place:
+    """Return where in a schema the first pattern stands that RE2 does not accept."""
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, SequenceNode):
+            waiting.extend(node.items)
+        elif isinstance(node, MappingNode):
+            waiting.extend(entry.value for entry in node.entries.values())
+            found = node.entries.get("pattern")
+            if found is not None and isinstance(found.value, Scalar) and not _accepted(found.value.value):
+                return found.value.place
+    return schema.place
+
+
+def _accepted(pattern: object) -> bool:
+    try:
+        compile_pattern(str(pattern))
+    except PatternError:
+        return False
+    return True
+
+
+def read_missing_share(node: Node, context: Context) -> Check | None:
+    """Read `missing_share`: how much of what a rule looks at may be missing."""
+    entries = context.mapping(node, "missing_share", ("fields", "max"), required=("fields", "max"))
+    share = (
+        context.reader.number(entries["max"].value, "missing_share.max", low=0.0, high=1.0)
+        if "max" in entries
+        else None
+    )
+    picked = (
+        fields_of(entries["fields"].value, context, "missing_share.fields") if "fields" in entries else None
+    )
+    if share is None or picked is None:
+        return None
+    if share == 1.0:
+        message = "missing_share.max 100% can never be exceeded"
+        context.reader.report("E224", message, entries["max"].value.place, "write less than 100%")
+        return None
+    every, fields = picked
+    return Check("missing_share", fields, every=every, share=share, bound=f"at most {share:.4%} missing")
+
+
+def fields_of(node: Node, context: Context, what: str) -> tuple[str, tuple[Field, ...]] | None:
+    """Read `features.*`, `output.*`, or the names of fields of one side; the first part is the side of a star."""
+    if isinstance(node, Scalar) and node.value in ("features.*", "output.*"):
+        return str(node.value).removesuffix(".*"), ()
+    nodes = (node,) if isinstance(node, Scalar) else context.reader.items(node, what)
+    for each in nodes:
+        if isinstance(each, Scalar) and each.value in _EVERY:
+            advice = (
+                "write features.* or output.*, alone"
+                if len(nodes) == 1
+                else "a star stands alone, without other fields"
+            )
+            context.reader.report("E206", f"{what} must name fields, not '{each.value}'", each.place, advice)
+            return None
+    fields = context.fields(nodes, what, bare=True)
+    if isinstance(node, SequenceNode) and not nodes:
+        context.reader.report("E208", f"{what} must name at least one field", node.place)
+    if not fields:
+        return None
+    if len({named.space for named in fields}) > 1:
+        message = f"{what} must be all features or all outputs: they are judged at different times"
+        context.reader.report("E206", message, node.place, "write two rules")
+        return None
+    return "", fields
