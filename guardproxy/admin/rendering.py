@@ -75,7 +75,7 @@ def rule_view(rule: Mapping[str, Any]) -> dict[str, Any]:
     verdicts = rule.get("verdicts") or {}
     judged = sum(verdicts.get(word, 0) for word in ("ok", "violated", "unknown", "error"))
     return {
-        **{key: rule.get(key) for key in ("rule", "model", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate")},
+        **{key: rule.get(key) for key in ("rule", "model", "title", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate")},
         "verdicts": verdicts,
         "judged": judged,
         "share": verdicts.get("violated", 0) / judged if judged else None,

@@ -112,9 +112,20 @@ def _named(what: str, model: str, old: Mapping[str, Said], new: Mapping[str, Sai
 def _changes(before: Said, after: Said) -> Iterator[Change]:
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key, ""), after.get(key, "")
-        if old != new:
+        if old != new and not _same_number(key, old, new):
             # The digest of a list may look like a number.
             yield Change(key, old, new, None if key.startswith("reads.") else _relative(old, new))
+
+
+def _same_number(key: str, old: str, new: str) -> bool:
+    """`900s` is `15m`, and `0.2` is `20%`; but a title is what it says, and so is the digest of a list."""
+    if key.partition(".")[0] in _WORDS:
+        return False
+    before = _number(old)
+    return before is not None and before == _number(new)
+
+
+_WORDS: Final = frozenset({"title", "message", "why", "owner", "runbook", "tags", "reads", "unit"})
 
 
 def _relative(old: str, new: str) -> float | None:

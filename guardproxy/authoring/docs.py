@@ -11,13 +11,20 @@ from typing import Final
 
 from guardproxy.authoring.english import Words, reading
 from guardproxy.authoring.markup import MARKDOWN, Markup
-from guardproxy.authoring.sentences import exception_sentence, facts, limit_sentence, rule_sentence, share
-from guardproxy.authoring.wording import cell, listed, number
+from guardproxy.authoring.sentences import (
+    exception_sentence,
+    facts,
+    in_force,
+    limit_sentence,
+    rule_sentence,
+    share,
+)
+from guardproxy.authoring.wording import cell, listed, member, number
 from guardproxy.decision import Mode
-from guardproxy.rules import Case, CaseRow, Expected, Rule, Ruleset
+from guardproxy.rules import Case, CaseRow, Expected, Given, Rule, Ruleset
 from guardproxy.rules.definitions import kpi_rule_id
 from guardproxy.rules.language.flaws import FlawError
-from guardproxy.rules.language.nodes import Node, children
+from guardproxy.rules.language.nodes import Call, Node, children
 from guardproxy.rules.language.nodes import Path as PathNode
 from guardproxy.rules.language.parser import parse
 from guardproxy.rules.model import Kpi
@@ -76,7 +83,7 @@ def _head(ruleset: Ruleset, markup: Markup) -> list[str]:
         ("Tests", str(len(ruleset.cases))),
     ]
     told += [("Owners", listed(owners))] if owners else []
-    told += [("Limit", limit_sentence(limit, "they only warn")) for limit in ruleset.limits]
+    told += [("Limit", limit_sentence(limit, of_model=True)) for limit in ruleset.limits]
     return [markup.heading(1, f"Rules of {ruleset.model}"), markup.facts(told)]
 
 
@@ -90,7 +97,8 @@ _MODE_WORDS: Final[Mapping[Mode, str]] = {
 
 def _rule(rule: Rule, ruleset: Ruleset, words: Words, markup: Markup) -> list[str]:
     parts = [markup.heading(3, rule.title or rule.id.replace("-", " ").capitalize(), rule.id)]
-    parts.append(markup.sentence(rule_sentence(rule, words)))
+    lead, said = in_force(rule), rule_sentence(rule, words)
+    parts.append(markup.sentence(lead + said[0].lower() + said[1:] if lead else said))
     if rule.unless:
         parts.append(markup.items([exception_sentence(one, words) for one in rule.unless]))
     parts.append(markup.facts([*facts(rule), *_source(rule)]))
@@ -102,7 +110,7 @@ def _rule(rule: Rule, ruleset: Ruleset, words: Words, markup: Markup) -> list[st
     ]
     if examples:
         read = _fields_read(rule, ruleset.kpis)
-        shown = [_example(case, index, rule.id, words, read) for case, index in examples[:EXAMPLES_SHOWN]]
+        shown = [_example(case, index, rule, words, read) for case, index in examples[:EXAMPLES_SHOWN]]
         if len(examples) > EXAMPLES_SHOWN:
             shown.append(f"... and {len(examples) - EXAMPLES_SHOWN} more tests")
         parts += [markup.label("Examples, from its tests"), markup.items(shown)]
@@ -113,11 +121,11 @@ def _source(rule: Rule) -> list[tuple[str, str]]:
     return [] if rule.built_in else [("Written in", f"{rule.place.file}, line {rule.place.line}")]
 
 
-def _example(case: Case, index: int, rule: str, words: Words, read: AbstractSet[tuple[str, str]]) -> str:
+def _example(case: Case, index: int, rule: Rule, words: Words, read: AbstractSet[tuple[str, str]]) -> str:
     expected = case.expect[index]
     row = case.given.rows[min(index, len(case.given.rows) - 1)]
-    verdict = expected.verdicts[rule].name.lower()
-    given = _given(row, words, read)
+    verdict = expected.verdicts[rule.id].name.lower()
+    given = _given(row, case.given, words, read)
     return f"{case.name}: {given + ' ' if given else ''}The rule is {_VERDICTS[verdict]}{_outcome(expected)}."
 
 
@@ -131,15 +139,31 @@ _VERDICTS: Final[Mapping[str, str]] = {
 
 
 def _outcome(expected: Expected) -> str:
-    return "" if expected.outcome is None else f", and the row is {expected.outcome.name.lower()}"
+    return (
+        ""
+        if expected.outcome is None
+        else f"; by all rules together the row is {expected.outcome.name.lower()}"
+    )
 
 
-def _given(row: CaseRow, words: Words, read: AbstractSet[tuple[str, str]]) -> str:
-    """Tell of the cells that the rule reads; of all where that cannot be said."""
+def _given(row: CaseRow, given: Given, words: Words, read: AbstractSet[tuple[str, str]]) -> str:
+    """Tell of the values that the rule reads; of all cells where that cannot be said."""
     spaces = (("features", row.features), ("output", row.output), ("previous", row.previous))
-    cells = [(space, name, value) for space, given in spaces for name, value in (given or {}).items()]
+    cells = [(space, name, value) for space, held in spaces for name, value in (held or {}).items()]
     chosen = [each for each in cells if each[:2] in read] or cells
     told = [f"{words.field(space, name)} {_cell(value)}" for space, name, value in chosen]
+    told += [
+        f"{words.field('request', name)} {_cell(value)}"
+        for name, value in given.request.items()
+        if ("request", name) in read
+    ]
+    told += [
+        f"{reading(f'profile.{name}.{stat}', words)} {_cell(value)}"
+        for (name, stat), value in given.stats.items()
+        if ("profile", f"{name}.{stat}") in read
+    ]
+    if ("recent", "") in read:
+        told += [f"{reading(call, words)} {_cell(value)}" for call, value in given.recent.items()]
     if not told:
         return ""
     if len(told) > CELLS_SHOWN:
@@ -168,7 +192,10 @@ def _paths(text: str) -> Iterator[tuple[str, str]]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, PathNode) and len(node.segments) > 1:
-            yield node.segments[0], node.segments[1]
+            whole = node.segments[0] == "profile"
+            yield node.segments[0], ".".join(node.segments[1:]) if whole else node.segments[1]
+        elif isinstance(node, Call) and node.function.startswith("recent_"):
+            yield "recent", ""
         waiting += children(node)
 
 
@@ -208,7 +235,7 @@ def _lists(lists: Mapping[str, frozenset[Cell]], markup: Markup) -> list[str]:
         return []
     parts = [markup.heading(2, "Lists")]
     for name, values in sorted(named.items()):
-        ordered = sorted(cell(value) for value in values)
+        ordered = sorted(member(value) for value in values)
         shown = ", ".join(ordered[:LIST_SHOWN])
         more = f" and {len(ordered) - LIST_SHOWN:,} more" if len(ordered) > LIST_SHOWN else ""
         parts += [

@@ -19,6 +19,7 @@ from guardproxy.authoring.wording import (
     cell,
     date,
     listed,
+    member,
     ordinal,
     spaced,
     window_words,
@@ -213,7 +214,12 @@ class Words:
         return cell(node.value)
 
     def _items(self, items: Sequence[Node]) -> str:
-        shown = [self.noun(item) for item in items[:SHOWN]]
+        shown = [
+            member(item.value)
+            if isinstance(item, Literal) and not AMOUNT.fullmatch(item.written)
+            else self.noun(item)
+            for item in items[:SHOWN]
+        ]
         if len(items) > SHOWN:
             return f"{', '.join(shown)} and {len(items) - SHOWN} more"
         return listed(shown, "or")

@@ -4,13 +4,14 @@ Decides what is remembered of a field (a uniform sample of its numbers, its firs
 from it is left to `suggest`.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
 import numpy as np
 
+from guardproxy.decision import Outcome
 from guardproxy.guard.recorded import Recorded
 from guardproxy.guard.rejudge import Batch, Key, batches
 from guardproxy.table import Cell, Floats, Table, is_plain_number
@@ -18,10 +19,16 @@ from guardproxy.table import Cell, Floats, Table, is_plain_number
 MAX_FIELDS: Final = 500
 MAX_SAMPLE: Final = 20_000
 MAX_VALUES: Final = 200
+MAX_LEVELS: Final = 12
+"""Different whole numbers that are taken for codes of something, rather than for a quantity."""
+
 MAX_PAIRED: Final = 12
 """Outputs of which every pair is compared; models with more answer vectors."""
 
 _SEED: Final = 20_240_229
+_ACTED: Final = frozenset(
+    outcome.name.lower() for outcome in (Outcome.CLAMPED, Outcome.REPLACED, Outcome.HELD, Outcome.REJECTED)
+)
 
 
 @dataclass(slots=True)
@@ -59,7 +66,9 @@ class Sample:
 
 @dataclass(slots=True)
 class Seen:
-    """One field. `values` counts different texts and yes/no, None once there are too many; `kinds` the types of cells."""
+    """One field. `values` counts different texts and yes/no, `levels` different whole numbers, either None once there are
+    too many; `kinds` are the types of cells.
+    """
 
     space: str
     name: str
@@ -68,6 +77,7 @@ class Seen:
     numbers: Sample = field(default_factory=Sample)
     whole: bool = True
     huge: bool = False
+    levels: dict[float, int] | None = field(default_factory=dict)
     values: dict[Cell, int] | None = field(default_factory=dict)
     vectors: int = 0
     lengths: set[int] = field(default_factory=set)
@@ -115,12 +125,36 @@ class Observed:
         ]
 
 
+def _untouched(records: Iterable[Recorded]) -> Iterable[Recorded]:
+    for record in records:
+        rows = [row for row, outcome in enumerate(record.outcomes) if outcome not in _ACTED]
+        if len(rows) == len(record.outcomes):
+            yield record
+        elif rows:
+            yield replace(
+                record,
+                features=_rows(record.features, rows),
+                predictions=None if record.predictions is None else _rows(record.predictions, rows),
+                previous={by: tuple(past[row] for row in rows) for by, past in record.previous.items()},
+                outcomes=tuple(record.outcomes[row] for row in rows),
+                violated={},
+            )
+
+
+def _rows(table: Table, rows: Sequence[int]) -> Table:
+    exact = {name: tuple(cells[row] for row in rows) for name, cells in table.exact.items()}
+    return Table(table.fields, len(rows), table.block[:, rows], exact)
+
+
 def observe(model: str, records: Iterable[Recorded], key: Key = ()) -> Observed:
-    """Look at every record once. `key` names the entity whose last answer a change is measured against."""
+    """Look at every record once. `key` names the entity whose last answer a change is measured against.
+
+    Rows on which an enforced rule acted are left out: what is refused today must not widen tomorrow's bounds.
+    """
     found = Observed(model, key=key)
     # The same traffic gives the same suggestions.
     draw = np.random.default_rng(_SEED)
-    for batch in batches(records):
+    for batch in batches(_untouched(records)):
         found.rows += batch.rows
         found.exchanges += len(batch.exchanges)
         for record in batch.exchanges:
@@ -148,11 +182,24 @@ def _look(found: Observed, space: str, table: Table, weights: Floats, draw: np.r
         kept = numbers[finite]
         one.numbers.add(kept, weights[finite], draw)
         one.whole = one.whole and bool((kept == np.floor(kept)).all())
+        _levels(one, kept)
         cells = table.exact.get(name)
         if cells is None:
             one.present += int(np.count_nonzero(~np.isnan(numbers)))
         else:
             _cells(one, cells)
+
+
+def _levels(one: Seen, numbers: Floats) -> None:
+    if not one.whole:
+        one.levels = None
+    if one.levels is None:
+        return
+    different, counts = np.unique(numbers, return_counts=True)
+    for number, count in zip(different[: MAX_LEVELS + 1].tolist(), counts.tolist(), strict=False):
+        one.levels[number] = one.levels.get(number, 0) + count
+    if len(one.levels) > MAX_LEVELS:
+        one.levels = None
 
 
 def _cells(one: Seen, cells: tuple[Cell, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from guardproxy.rules.language.nodes import Compare, IsMissing, Literal, Logic, Node, Not, Within
+from guardproxy.rules.language.nodes import Compare, If, IsMissing, Literal, Logic, Node, Not, Within
 
 _FLIPPED: Final[Mapping[str, str]] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 _TURNED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -26,6 +26,8 @@ def opposite(node: Node) -> Node:
             return _apart(node)
         case Within() | IsMissing():
             return replace(node, negated=not node.negated)
+        case If():
+            return replace(node, yes=opposite(node.yes), no=opposite(node.no))
         case Literal() if isinstance(node.value, bool):
             return replace(node, value=not node.value)
         case _:

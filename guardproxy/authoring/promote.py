@@ -133,9 +133,12 @@ def recorded_evidence(
     profile: Profile | None = None,
 ) -> Told:
     """Judge recorded rows by the rule as it stands; a rule that goes up must have decided about `min_rows` of them."""
-    counts = gather(ruleset.model, records, Judge(ruleset, profile)).verdicts.get(rule.id, [0] * len(Verdict))
+    found = gather(ruleset.model, records, Judge(ruleset, profile))
+    counts = found.verdicts.get(rule.id, [0] * len(Verdict))
+    stands = found.weighted.get(rule.id, [0.0] * len(Verdict))
     decided, violated = counts[Verdict.OK] + counts[Verdict.VIOLATED], counts[Verdict.VIOLATED]
-    share = f" ({violated / decided:.2%})" if decided else ""
+    whole = stands[Verdict.OK] + stands[Verdict.VIOLATED]
+    share = f" ({stands[Verdict.VIOLATED] / whole:.2%} of the traffic)" if whole else ""
     seen = f"recorded traffic: {decided:,} rows judged, {violated:,} violated{share}"
     short = decided < min_rows and ORDER[mode] > ORDER[Mode.SHADOW]
     sentence = f"recorded traffic has only {decided:,} rows that it could judge; {min_rows:,} are needed"

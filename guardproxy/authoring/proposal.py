@@ -41,10 +41,10 @@ def write(
     seen: Observed,
     rules: Sequence[Suggestion],
     ordinary: Row,
-    fired: Mapping[str, int],
+    fired: Mapping[str, tuple[int, int]],
     patterns: Sequence[Pattern],
 ) -> str:
-    """Return the file as text."""
+    """Return the file as text. `fired` counts by rule the recorded rows that it flags, of how many that it can judge."""
     lines = [
         f"# Proposed from {seen.rows:,} recorded rows ({seen.exchanges:,} exchanges). Every rule is in shadow: it is counted,",
         "# and changes no answer. Keep what makes sense, put your own `owner` and `why`, then: guardproxy rules promote RULE",
@@ -55,24 +55,25 @@ def write(
         "rules:",
     ]
     for rule in rules:
-        lines += _rule(rule, fired, seen.rows)
+        lines += _rule(rule, fired.get(rule.id))
     lines += [line for pattern in patterns for line in _exception(pattern)]
     lines += ["tests:", *_case("an ordinary row", ordinary, None, {rule.id: "ok" for rule in rules})]
     for rule in rules:
-        lines += _case(rule.broken.name, ordinary, rule.broken, {rule.id: "violated"})
+        lines += ["", *_case(rule.broken.name, ordinary, rule.broken, {rule.id: "violated"})]
     return "\n".join(lines) + "\n"
 
 
-def _rule(rule: Suggestion, fired: Mapping[str, int], rows: int) -> list[str]:
+def _rule(rule: Suggestion, fired: tuple[int, int] | None) -> list[str]:
     lines = [
         f"  - id: {rule.id}",
         f"    title: {quoted(rule.title)}",
         *(f"    {line}" for line in rule.check),
     ]
     lines += ["    action: warn", f"    why: {quoted(rule.why)}"]
-    if rule.id in fired:
+    if fired is not None and fired[1]:
+        flagged, judged = fired
         lines.append(
-            f"    # it would have flagged {fired[rule.id]:,} of {rows:,} recorded rows ({fired[rule.id] / rows:.2%})"
+            f"    # it would have flagged {flagged:,} of {judged:,} recorded rows ({flagged / judged:.2%})"
         )
     return [*lines, ""]
 

@@ -4,15 +4,17 @@ Decides the sentences; expressions in them are read by `english`. What a page is
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from guardproxy.authoring.english import Words, broken, condition, reading
-from guardproxy.authoring.wording import amount, cell, date, listed, number, spaced
+from guardproxy.authoring.wording import amount, cell, date, listed, number, ordinal, spaced
 from guardproxy.decision import Action, Meanwhile, Mode, OnExpiry, Phase, Scope, Verdict
 from guardproxy.rules.model import Check, FallbackSpec, Field, HoldSpec, Limit, Rule, TextCheck, Unless
 from guardproxy.units import format_duration
 
+_ROLLING: Final = ("mean", "p50", "p99", "share", "count")
 _PII: Final[Mapping[str, str]] = {
     "card": "a card number",
     "email": "an e-mail address",
@@ -31,7 +33,9 @@ def rule_sentence(rule: Rule, words: Words) -> str:
     fault = breaking(rule, words)
     if rule.when:
         fault = f"{_grouped(condition(rule.when, words))} and {_grouped(fault)}"
-    if rule.scope is Scope.BATCH:
+    if rule.kind == "missing_share" and rule.scope is Scope.BATCH:
+        lead = "If"
+    elif rule.scope is Scope.BATCH:
         lead = "If, over all rows of a request,"
     elif rule.scope is Scope.WINDOW:
         lead = f"If, for at least {duration(rule.for_s)}," if rule.for_s else "If"
@@ -44,21 +48,24 @@ def breaking(rule: Rule, words: Words) -> str:
     """Return the clause that is true when a rule is broken."""
     if rule.kind == "score":
         return f"the points of the rules that a row breaks come to {number(rule.points)} or more"
+    if rule.kind == "missing_share" and rule.scope is Scope.BATCH:
+        return _missing_rows(rule.check, words)
     return _BREAKING.get(rule.kind, _unknown)(rule.check, words)
 
 
 def effect(rule: Rule, words: Words) -> str:
     """Return what happens to a row that breaks a rule, as a clause."""
-    subject = "the prediction"
+    subject = "every prediction of the request" if rule.scope is Scope.BATCH else "the prediction"
     match rule.action:
         case Action.SCORE:
             return f"the row gets {number(rule.points)} point{'' if rule.points == 1 else 's'}"
         case Action.WARN:
             return "a warning is recorded and the answer stays as it is"
         case Action.CLAMP:
-            return f"{subject} is moved to the nearest allowed value"
+            other = f"it is replaced by {chain(rule.fallback, words)}, or " if rule.fallback else ""
+            return f"{subject} is moved to the nearest allowed value; where another rule objects, {other}nothing is answered"
         case Action.FALLBACK:
-            return f"{subject} is replaced by {chain(rule.fallback, words)}"
+            return f"{subject} is replaced by {chain(rule.fallback, words)}; where {_none_left(rule.fallback)}, nothing is answered"
         case Action.REJECT:
             return "the request is refused" if rule.phase is Phase.REQUEST else f"{subject} is refused"
         case _:
@@ -74,6 +81,11 @@ def facts(rule: Rule) -> list[tuple[str, str]]:
     found += [("Tags", ", ".join(rule.tags))] if rule.tags else []
     judged = "the request, before the model is asked" if rule.phase is Phase.REQUEST else "the model's answer"
     found.append(("Judged on", judged))
+    if any(f"recent_{name}(" in text for text in (rule.check.wants, rule.when) for name in _ROLLING):
+        # Where nothing feeds the statistics, a page must not say that somebody watches.
+        found.append(
+            ("Rolling statistics", "are not kept by this version yet, so that the rule cannot be broken")
+        )
     found.append(("Missing values", _unknowns(rule)))
     found += [("Limit", limit_sentence(limit)) for limit in rule.limits]
     found.append(("Revision", rule.rev))
@@ -87,21 +99,36 @@ def mode_sentence(rule: Rule) -> str:
     return _MODES[rule.mode]
 
 
+def in_force(rule: Rule) -> str:
+    """Return how a rule's sentence begins where what it says happens in no request, or not in all."""
+    if rule.mode is Mode.CANARY:
+        return f"In {share(rule.canary)} of the requests: "
+    if rule.mode is Mode.ENFORCE:
+        return ""
+    return f"Without effect ({'in shadow' if rule.mode is Mode.SHADOW else 'switched off'}); once enforced: "
+
+
 def exception_sentence(exception: Unless, words: Words) -> str:
     """Return a named exception with its end, its owner and its reason."""
     clause = condition(exception.when, words)
-    return (
-        f"Not where {clause}, until the end of {date(exception.until)} ({exception.owner}): {exception.why}"
-    )
+    return f"Not where {clause}, until the end of {date(exception.until)} in UTC ({exception.owner}): {exception.why}"
 
 
-def limit_sentence(limit: Limit, whom: str = "the rule only warns") -> str:
-    """Return what the breaker allows; `whom` says what it does beyond that."""
-    met = {Action.HOLD: "held", Action.REJECT: "refused", Action.FALLBACK: "replaced", Action.CLAMP: "moved"}
-    return (
-        f"At most {share(limit.share)} of the rows of {duration(limit.window_s)} may be {met.get(limit.action, 'met')}; "
-        f"beyond that {whom}"
+def limit_sentence(limit: Limit, *, of_model: bool = False) -> str:
+    """Return what the breaker allows to one rule, or to all rules of a model with that action, and what comes beyond."""
+    verb, met = _MET.get(limit.action, ("act", "met"))
+    whom, rule = (
+        (f"all rules that {verb} only warn", "") if of_model else ("the rule only warns", " by this rule")
     )
+    return f"At most {share(limit.share)} of the rows of {duration(limit.window_s)} may be {met}{rule}; beyond that {whom}"
+
+
+_MET: Final[Mapping[Action, tuple[str, str]]] = {
+    Action.HOLD: ("hold", "held"),
+    Action.REJECT: ("refuse", "refused"),
+    Action.FALLBACK: ("replace", "replaced"),
+    Action.CLAMP: ("move", "moved"),
+}
 
 
 def chain(links: Sequence[FallbackSpec], words: Words) -> str:
@@ -110,6 +137,10 @@ def chain(links: Sequence[FallbackSpec], words: Words) -> str:
     if len(told) == 1:
         return told[0]
     return f"the first of these that is there and passes the rules: {'; '.join(told)}"
+
+
+def _none_left(links: Sequence[FallbackSpec]) -> str:
+    return "none is" if len(links) > 1 else "that is missing or breaks a rule"
 
 
 def share(value: float) -> str:
@@ -123,7 +154,7 @@ def duration(seconds: float) -> str:
 
 
 def _grouped(clause: str) -> str:
-    return f"({clause})" if " or " in clause else clause
+    return f"({clause})" if " or " in clause or ", otherwise " in clause else clause
 
 
 def _named(named: Field, words: Words) -> str:
@@ -136,18 +167,28 @@ def _range(check: Check, words: Words) -> str:
 
 def _max_change(check: Check, words: Words) -> str:
     subject = _named(check.fields[0], words)
-    moves = " or ".join(text for _, text in check.terms)
+    moves = " or ".join(_move(text) for _, text in check.terms)
     base = reading(check.bound.rpartition(" from ")[2], words)
     by = listed([spaced(name) for name in check.by])
-    return f"{subject} is {moves} from {base}{f' of the same {by}' if by else ''}"
+    floor = _floor(check)
+    least = f" (of {reading(floor, words)}, where that is smaller)" if floor else ""
+    return f"{subject} is {moves} from {base}{f' of the same {by}' if by else ''}{least}"
+
+
+def _move(term: str) -> str:
+    """Return `more than 60% down` for `more than 0.6 down` as well."""
+    match = re.fullmatch(r"more than ([0-9.]+) (up|down)", term)
+    return term if match is None else f"more than {share(float(match.group(1)))} {match.group(2)}"
+
+
+def _floor(check: Check) -> str:
+    """Return the least that a change is measured against, as an expression; nothing where there is none."""
+    match = re.search(r"max\(abs\([^()]+\), (.+)\)$", check.low or check.high)
+    return "" if match is None else match.group(1)
 
 
 def _one_of(check: Check, words: Words) -> str:
-    return (
-        condition(check.wants, words)
-        .replace(" is one of ", " is none of ", 1)
-        .replace(" is “", " is not “", 1)
-    )
+    return broken(check.wants, words)
 
 
 def _order(check: Check, words: Words) -> str:
@@ -175,8 +216,15 @@ def _confidence(check: Check, words: Words) -> str:
 def _text(check: Check, words: Words) -> str:
     text = check.text or TextCheck()
     how = " as a whole word" if text.whole_words else ""
+    how += "" if text.case_sensitive else " (in upper or lower case)"
     parts = [f"contains {_literals(text.must_not_contain, 'or')}{how}"] if text.must_not_contain else []
-    parts += [f"contains none of {_literals(text.must_contain, 'and')}{how}"] if text.must_contain else []
+    parts += (
+        [
+            f"contains {'neither' if len(text.must_contain) == 2 else 'none of'} {_literals(text.must_contain, 'nor')}{how}"
+        ]
+        if text.must_contain
+        else []
+    )
     parts += [f"matches the pattern {cell(text.must_not_match)}"] if text.must_not_match else []
     parts += [f"does not match the pattern {cell(text.must_match)}"] if text.must_match else []
     parts += [f"has fewer than {_characters(text.min_chars)}"] if text.min_chars else []
@@ -206,21 +254,34 @@ def _missing_share(check: Check, words: Words) -> str:
     if check.every:
         of = "the features" if check.every == "features" else "the predictions"
     else:
-        of = listed([_named(one, words) for one in check.fields])
-    return f"more than {share(check.share)} of {of} is missing"
+        of = f"these fields ({listed([_named(one, words) for one in check.fields])})"
+    return f"more than {share(check.share)} of {of} are missing"
+
+
+def _missing_rows(check: Check, words: Words) -> str:
+    """A batch is judged field by field, each over all rows."""
+    if check.every:
+        of = "one of the features" if check.every == "features" else "one of the predictions"
+    else:
+        of = listed([_named(one, words) for one in check.fields], "or")
+    return f"{of} is missing in more than {share(check.share)} of the rows of a request"
 
 
 def _profile(check: Check, words: Words) -> str:
     where = "what was learned from the training data"
     if check.outside is not None:
         low, high = check.outside
-        where = f"the {number(low)}th to {number(high)}th percentile of the training data"
+        where = f"the {_rank(low)} to {_rank(high)} percentile of the training data"
     least = f"at least {check.at_least} of " if check.at_least > 1 else "one of "
     if not check.every:
         of = listed([_named(one, words) for one in check.fields])
         return f"{least if len(check.fields) > 1 else ''}{of} lies outside {where}"
     of = "the features" if check.every == "features" else "the predictions"
     return f"{least}{of} lie{'' if check.at_least > 1 else 's'} outside {where}"
+
+
+def _rank(percentile: float) -> str:
+    return ordinal(f"p{percentile:g}".replace(".", "_"))
 
 
 def _require(check: Check, words: Words) -> str:
@@ -264,7 +325,7 @@ def _held(hold: HoldSpec, links: Sequence[FallbackSpec], words: Words) -> str:
     queue = "a reviewer" if hold.queue == "default" else f"a reviewer of the queue “{hold.queue}”"
     stands = chain(links, words) if links else "the fallback"
     meanwhile = {
-        Meanwhile.FALLBACK: f"meanwhile the answer is {stands}",
+        Meanwhile.FALLBACK: f"meanwhile the answer is {stands}, or nothing where {_none_left(links)}",
         Meanwhile.ORIGINAL: "meanwhile the model's own prediction is answered",
         Meanwhile.WITHHOLD: "meanwhile nothing is answered",
     }[hold.meanwhile]
@@ -288,6 +349,8 @@ def _link(link: FallbackSpec, words: Words) -> str:
 
 
 def _unknowns(rule: Rule) -> str:
+    if rule.kind == "missing_share":
+        return "are what this rule counts"
     unknown, error = Verdict.UNKNOWN in rule.counts, Verdict.ERROR in rule.counts
     if unknown and error:
         return "count as a violation, and so do values of the wrong kind"

@@ -6,8 +6,8 @@ existing file is never touched.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from guardproxy.authoring.approvals import Pattern
 from guardproxy.authoring.observed import Observed, Seen, common, observe
@@ -40,12 +40,15 @@ _ENDS: Final = (0.001, 0.5, 0.999)
 
 @dataclass(frozen=True, slots=True)
 class Suggested:
-    """A finished file. `fired` counts by rule the recorded rows that it would have flagged; `problems` stop its use."""
+    """A finished file. `fired` counts by rule the recorded rows that it would have flagged, of the `judged` ones; `problems`
+    stop its use.
+    """
 
     text: str
     rules: tuple[Suggestion, ...]
     rows: int
     fired: Mapping[str, int]
+    judged: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
 
@@ -74,10 +77,12 @@ def suggest(
     )
     errors = tuple(problem for problem in problems if problem.severity == "error")
     if errors or model not in rulesets:
-        return Suggested(plain, rules, seen.rows, {}, errors)
+        return Suggested(plain, rules, seen.rows, {}, {}, errors)
     found = gather(model, records(), Judge(rulesets[model], profile, key))
     fired = {rule_id: counts[Verdict.VIOLATED] for rule_id, counts in found.verdicts.items()}
-    return Suggested(write(seen, rules, ordinary, fired, patterns), rules, seen.rows, fired)
+    judged = {name: counts[Verdict.OK] + counts[Verdict.VIOLATED] for name, counts in found.verdicts.items()}
+    told = {name: (rows, judged[name]) for name, rows in fired.items()}
+    return Suggested(write(seen, rules, ordinary, told, patterns), rules, seen.rows, fired, judged)
 
 
 def _rules(seen: Observed, profile: Profile | None) -> tuple[Suggestion, ...]:
@@ -96,7 +101,7 @@ def _rules(seen: Observed, profile: Profile | None) -> tuple[Suggestion, ...]:
 
 def _field_rules(one: Seen) -> Iterable[Suggestion]:
     if one.numeric:
-        made = _range(one)
+        made = _codes(one) or _range(one)
         return () if made is None else (made,)
     if one.categorical:
         made = _one_of(one)
@@ -128,6 +133,15 @@ def _range(one: Seen) -> Suggestion | None:
     )
 
 
+def _codes(one: Seen) -> Suggestion | None:
+    """Propose the values of a column of few whole numbers: what lies beside them is no larger season, but none."""
+    levels = one.levels
+    if not levels or len(levels) < 2 or min(levels.values()) < MIN_PER_VALUE or max(map(abs, levels)) > 1e9:
+        return None
+    shown = ", ".join(number_text(number) for number in sorted(levels))
+    return _known(one, shown, levels, max(levels) + 1)
+
+
 def _one_of(one: Seen) -> Suggestion | None:
     values = one.values
     if (
@@ -140,14 +154,17 @@ def _one_of(one: Seen) -> Suggestion | None:
     if not all(isinstance(cell, str) and sayable(cell) and len(cell) <= MAX_TEXT for cell in values):
         return None
     listed = ", ".join(cell_text(cell) for cell in values)
+    return _known(one, listed, values, "no such value")
+
+
+def _known(one: Seen, listed: str, values: Mapping[Any, int], other: Cell) -> Suggestion:
     name = ref_text(Field(one.space, one.name))
-    rarest = min(values.values())
     return Suggestion(
         f"{_slug(one)}-known",
         f"{one.name} is one of the values that occur",
         ("one_of:", f"  field: {quoted(name)}", f"  values: [{listed}]"),
-        f"{len(values)} values in {one.present:,} rows, the rarest in {rarest:,} of them",
-        _broken(one, f"{one.name} of no known value", {one.name: "no such value"}),
+        f"{len(values)} values in {one.present:,} rows, the rarest in {min(values.values()):,} of them",
+        _broken(one, f"{one.name} of no known value", {one.name: other}),
     )
 
 

@@ -16,6 +16,7 @@ _UNITS: Final[Mapping[str, str]] = {
     "h": "hour",
     "d": "day",
 }
+GROUPED: Final = 10_000
 AMOUNT: Final = re.compile(r"(-?[0-9_]+(?:\.[0-9]+)?)(ms|[smhd]|%)")
 DAY: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _MONTHS: Final = (
@@ -33,8 +34,17 @@ def listed(parts: Sequence[str], joint: str = "and") -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with thousands separators and no more digits than it has."""
+    """Return a number with no more digits than it has, grouped by threes where it has five before the point or more."""
+    if abs(value) < GROUPED:
+        return f"{value:.10g}"
     return f"{int(value):,}" if value == value // 1 and abs(value) < 1e15 else f"{value:,.10g}"
+
+
+def member(value: Cell) -> str:
+    """Return a value of a list: numbers without commas, which part the values."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return cell(value)
 
 
 def amount(written: str) -> str:

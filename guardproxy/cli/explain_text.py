@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from guardproxy.cli.output import printable
-from guardproxy.decision import Verdict
+from guardproxy.decision import Mode, Verdict
 from guardproxy.guard.trace import Explained, Explanation, Part
 from guardproxy.rules.sentences import show
 from guardproxy.table import Cell
@@ -27,6 +27,7 @@ def explanation_lines(found: Explanation, only: str | None = None) -> Iterator[s
     """Yield the lines of a row: what became of it, then each rule, the loud ones first."""
     outcome = "no outcome" if found.outcome is None else found.outcome.name.lower()
     yield f"outcome: {outcome}, {printable(found.effect, 1_000)}"
+    yield from _candidate_lines(found)
     for one in _ordered(found, only):
         yield ""
         yield from _rule_lines(one)
@@ -38,8 +39,28 @@ def explanation_json(found: Explanation, only: str | None = None) -> dict[str, A
         "row": found.row,
         "outcome": None if found.outcome is None else found.outcome.name.lower(),
         "effect": found.effect,
+        "candidates": [
+            {
+                "source": one.source,
+                "values": {name: _plain(cell) for name, cell in one.values.items()},
+                "refused_by": list(one.refused_by),
+                "note": one.note,
+            }
+            for one in found.candidates
+        ],
         "rules": [_rule_json(one) for one in _ordered(found, only)],
     }
+
+
+def _candidate_lines(found: Explanation) -> Iterator[str]:
+    """Say of each fallback why it is not served, up to the first that may be."""
+    for one in found.candidates:
+        values = ", ".join(f"{name} {show(cell)}" for name, cell in one.values.items())
+        said = f" ({printable(values, 300)})" if values else ""
+        against = f"refused by {', '.join(one.refused_by)}" if one.refused_by else one.note
+        yield f"    fallback {printable(one.source)}{said}: {printable(against, 300) or 'may be served'}"
+        if one.usable:
+            return
 
 
 def _ordered(found: Explanation, only: str | None) -> list[Explained]:
@@ -50,9 +71,15 @@ def _ordered(found: Explanation, only: str | None) -> list[Explained]:
 
 def _rule_lines(one: Explained) -> Iterator[str]:
     rule, finding = one.rule, one.finding
+    mode = rule.mode.value
     effect = f", {rule.action.name.lower()}" if finding.acts else ", no effect"
-    mode = rule.mode.value + (effect if one.verdict not in (Verdict.OK, Verdict.SKIPPED) else "")
-    yield f"{rule.id}  {_MARKS[one.verdict]}  ({rule.kind}, {mode})  {rule.place}"
+    if rule.mode is Mode.CANARY:
+        mode = f"canary {rule.canary * 100:g}%"
+        if not finding.acts and one.verdict in rule.counts:
+            effect = ", not drawn for this request"
+    mode += effect if one.verdict not in (Verdict.OK, Verdict.SKIPPED) else ""
+    place = "built in" if rule.built_in else rule.place
+    yield f"{rule.id}  {_MARKS[one.verdict]}  ({rule.kind}, {mode})  {place}"
     yield f"    {printable(finding.message, 500)}"
     if finding.bound:
         yield f"    bound: {printable(finding.bound, 300)} (from {finding.bound_source})"

@@ -32,6 +32,10 @@ REPORT_FORMAT = click.option(
 MAX_DRAWN: Final = 200
 """Problems that are drawn in one run."""
 
+_ALIKE: Final = frozenset({"N401"})
+MAX_PLACES: Final = 5
+"""Places of further notes of one kind, which are not drawn."""
+
 _COLOURS: Final[Mapping[str, Mapping[str, Any]]] = {
     "error": {"fg": "red", "bold": True},
     "warning": {"fg": "yellow", "bold": True},
@@ -83,20 +87,34 @@ def painter() -> Paint:
 
 def _draw(problems: Sequence[Problem], texts: Mapping[str, str]) -> None:
     # Beyond what anybody reads, what stops the command comes first.
-    first = (
-        problems if len(problems) <= MAX_DRAWN else sorted(problems, key=lambda one: one.severity != "error")
-    )
+    drawn, alike = _without_alike(problems)
+    first = drawn if len(drawn) <= MAX_DRAWN else sorted(drawn, key=lambda one: one.severity != "error")
     for drawing in render_all(first[:MAX_DRAWN], texts, painter()):
         click.echo(drawing + "\n", err=True)
-    if len(problems) > MAX_DRAWN:
-        click.echo(
-            f"{len(problems) - MAX_DRAWN:,} more are not drawn; --format json lists them all.", err=True
-        )
+    for code, places in alike.items():
+        more = f" and {len(places) - MAX_PLACES:,} more" if len(places) > MAX_PLACES else ""
+        click.echo(f"note[{code}]: the same at {', '.join(places[:MAX_PLACES])}{more}\n", err=True)
+    if len(drawn) > MAX_DRAWN:
+        click.echo(f"{len(drawn) - MAX_DRAWN:,} more are not drawn; --format json lists them all.", err=True)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         warnings = sum(problem.severity == "warning" for problem in problems)
         found = count(len(errors), "error") + (f" and {count(warnings, 'warning')}" if warnings else "")
         click.echo(f"{found} found. `guardproxy explain {errors[0].code}` says more.", err=True)
+
+
+def _without_alike(problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, list[str]]]:
+    """Leave one note of each code whose notes all say the same; give the places of the others. A dozen would hide an error."""
+    drawn: list[Problem] = []
+    alike: dict[str, list[str]] = {}
+    for problem in problems:
+        if problem.code in alike:
+            alike[problem.code].append(printable(f"{problem.file}:{problem.line}"))
+        else:
+            drawn.append(problem)
+            if problem.code in _ALIKE:
+                alike[problem.code] = []
+    return drawn, {code: places for code, places in alike.items() if places}
 
 
 def _echo(text: str) -> None:

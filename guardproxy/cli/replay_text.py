@@ -25,9 +25,10 @@ def replay_lines(report: Report, minutes: float) -> Iterator[str]:
         yield from _change_lines(change, report)
     yield ""
     if same:
-        yield f"  no row differs: {_names(same)}"
+        yield f"  no verdict differs: {_names(same)}"
     yield from _outcome_lines(report)
     yield from _load_lines(report, minutes)
+    yield from _moved_lines(report)
     for rule, reason in sorted(report.unreplayable.items()):
         yield f"  not replayed: {rule} {reason}"
     if report.sides[0] == "recorded" and len(report.rulesets) > 1:
@@ -46,6 +47,7 @@ def replay_json(report: Report, minutes: float) -> dict[str, Any]:
         "weighted_rows": report.weighted,
         "days": report.days,
         "differing_rows": report.differing,
+        "same_verdicts": {"rows": report.moved.rows, "weighted": report.moved.weighted},
         "rules": [_change_json(change, report) for change in report.changes.values()],
         "outcomes": [
             {"before": pair[0], "after": pair[1], "weighted_rows": rows}
@@ -124,6 +126,16 @@ def _outcome_lines(report: Report) -> Iterator[str]:
         yield f"  note: {unanswered:,.0f} rows were refused then, so no prediction of theirs can be judged now"
 
 
+def _moved_lines(report: Report) -> Iterator[str]:
+    """Say where an outcome differs and no verdict does: what is compared is then not the rules alone."""
+    if not report.moved.rows:
+        return
+    why = "modes, actions or fallbacks differ"
+    if report.sides[0] == "recorded":
+        why += ", or a breaker had turned rules into warnings then (--rules compares without breakers)"
+    yield f"  note: on {_side(report.moved)} of these rows no verdict differs: {why}"
+
+
 def _load_lines(report: Report, minutes: float) -> Iterator[str]:
     before, after = (report.per_day(side.weighted) for side in (report.held_before, report.held_after))
     if before is None or after is None:
@@ -145,7 +157,10 @@ def _side(side: Side) -> str:
 
 
 def _names(changes: list[Change]) -> str:
-    names = [change.rule for change in changes]
+    names = [
+        change.rule + (f" (violated {change.after.weighted:,.0f} times)" if change.after.rows else "")
+        for change in changes
+    ]
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 

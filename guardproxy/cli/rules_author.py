@@ -161,7 +161,8 @@ def _tell_differences(found: Sequence[Difference]) -> None:
             click.echo(printable(one.model))
             model = one.model
         sign, colour = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}[one.how]
-        kind = "" if one.what == "rule" else f"{one.what} "
+        # The limits of a model have no name beside what they are.
+        kind = "" if one.what in ("rule", one.name) else f"{one.what} "
         said = f"  {printable(one.said)}" if one.said else ""
         click.secho(f"  {sign} {kind}{printable(one.name)}{said}", fg=colour)
         for change in one.changes:

@@ -4,6 +4,7 @@ Decides where the row comes from: a JSON file, a recording, or a running guardpr
 """
 
 import json
+import re
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ from guardproxy.table import Cell, table_from_records
 
 MAX_FILE: Final = 16 * 1024**2
 ROW_KEYS: Final = ("model", "features", "output", "previous", "request", "recent")
+_HIGHEST: Final = {"hour": 23, "weekday": 6}
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 FACTS: Final = ("hour", "weekday", "date", "caller", "model_version")
 
 
@@ -112,7 +115,8 @@ def _guard(ruleset: Ruleset, loaded: Loaded, key: tuple[str, ...], record: Recor
 def _find(
     what: str, recorded: tuple[Path, ...], admin: Admin, row: int | None, model: str | None, loaded: Loaded
 ) -> Subject:
-    if what.endswith(".json") or Path(what).is_file():
+    # No decision's id has a slash in it.
+    if what.endswith(".json") or "/" in what or Path(what).is_file():
         return _from_file(Path(what), model, loaded)
     if recorded:
         return _from_recording(what, Traffic(recorded), row, loaded, model)
@@ -147,11 +151,18 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
-        document = json.loads(data) if len(data) <= MAX_FILE else None
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror or error}", INVALID)
-    except (ValueError, RecursionError) as error:
+    if len(data) > MAX_FILE:
+        fail(f"{path} is larger than {MAX_FILE // 1024**2} MiB; a row is not", INVALID)
+    try:
+        document = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         fail(f"{path} is not JSON: {error}", INVALID)
+    except RecursionError:
+        fail(f"{path} is nested too deeply for a row", INVALID)
+    except ValueError:
+        fail(f"{path} holds a number of more digits than can be read", INVALID)
     if not isinstance(document, dict) or "features" not in document:
         fail(f'{path} must hold one row: {{"features": {{...}}, "output": {{...}}}}', INVALID)
     return document
@@ -178,7 +189,23 @@ def _facts(path: Path, document: Mapping[str, Any]) -> RequestFacts:
     unknown = [name for name in said if name not in FACTS]
     if unknown:
         fail(f"{path}: a request has no '{unknown[0]}'; {did_you_mean(unknown[0], FACTS)}", INVALID)
+    for name, value in said.items():
+        wants = _wanted(name, value)
+        if wants:
+            fail(f"{path}: request.{name} must be {wants}", INVALID)
     return facts_at(time.time())._replace(**said)  # type: ignore[arg-type]
+
+
+def _wanted(name: str, value: Cell) -> str:
+    """Say what a fact of a request must be; nothing where it is."""
+    if name in _HIGHEST:
+        fits = type(value) is int and 0 <= value <= _HIGHEST[name]
+        return "" if fits else f"a whole number from 0 to {_HIGHEST[name]}"
+    if value is None and name != "date":
+        return ""
+    if not isinstance(value, str):
+        return "text"
+    return "" if name != "date" or _DATE.fullmatch(value) else "a date such as 2026-01-07"
 
 
 def _from_recording(

@@ -180,11 +180,21 @@ def _refuse(missing: Sequence[str], rule: Rule, ruleset: Ruleset, *, force: bool
         sys.exit(FAILED)
 
 
+def _confirmed() -> bool:
+    try:
+        return click.confirm("write it?", err=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        click.echo("", err=True)
+        fail("nothing was written: there is nobody to ask, and --yes writes without asking", FAILED)
+
+
 def _write_mode(
     files: Files, file: str, text: str, rule: Rule, ruleset: Ruleset, target: Target, *, yes: bool
 ) -> None:
     show_diff({file: (files.texts[file], text)})
-    if not yes and not click.confirm("write it?", err=True):
+    if not yes and not _confirmed():
         fail("nothing was written", FAILED)
     replace_text(file, text)
     was = f"canary {rule.canary * 100:g}%" if rule.mode is Mode.CANARY else rule.mode.value

@@ -83,15 +83,22 @@ def _patterns(store: str | None, since: float | None, model: str) -> list[Patter
 def _tell(found: Suggested, target: Path, format_: str) -> None:
     if format_ == "json":
         rules = [
-            {"id": rule.id, "why": rule.why, "fired": found.fired.get(rule.id, 0)} for rule in found.rules
+            {
+                "id": rule.id,
+                "why": rule.why,
+                "fired": found.fired.get(rule.id, 0),
+                "judged": found.judged.get(rule.id, 0),
+            }
+            for rule in found.rules
         ]
         click.echo(json.dumps({"file": str(target), "rows": found.rows, "rules": rules}, indent=2))
         return
     for rule in found.rules:
-        fired = found.fired.get(rule.id, 0)
-        click.echo(
-            f"{rule.id}: {printable(rule.why)}; it would have flagged {fired:,} rows ({fired / found.rows:.2%})"
+        fired, judged = found.fired.get(rule.id, 0), found.judged.get(rule.id, 0)
+        share = (
+            f"{fired:,} of {judged:,} rows ({fired / judged:.2%})" if judged else "no row that it can judge"
         )
+        click.echo(f"{rule.id}: {printable(rule.why)}; it would have flagged {share}")
     click.echo(f"{target}: {count(len(found.rules), 'rule')} in shadow, from {found.rows:,} recorded rows")
 
 

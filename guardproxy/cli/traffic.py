@@ -141,7 +141,17 @@ class Traffic:
         named = ", ".join(f"'{printable(model)}'" for model in models) or "any model"
         where = ", ".join(map(str, self.paths))
         limits = "" if self.since is None and self.until is None else " in that stretch of time"
-        fail(f"there is no recorded traffic of {named}{limits} in {where}", INVALID)
+        fail(f"there is no recorded traffic of {named}{limits} in {where}{self._other()}", INVALID)
+
+    def _other(self) -> str:
+        """Say of which model the traffic is that was recorded."""
+        try:
+            spelt = {one.model for path in self.paths for one in segments_in(path)}
+            first = next(read_recording(self.paths), None)
+        except (OSError, RecordingError):
+            return ""  # the command ends with a sentence on this already
+        more = f" and {len(spelt) - 1:,} more" if len(spelt) > 1 else ""
+        return "" if first is None else f", which is of '{printable(first.model)}'{more}"
 
 
 @dataclass(slots=True)

@@ -177,7 +177,15 @@ def _strongest(decision: Decision | None, row: int) -> str:
         return ""
     acting = [f for f in decision.findings if f.row == row and f.acts and f.action is not Action.SCORE]
     acting.sort(key=lambda f: (-f.action, -f.severity, f.rule))
-    return f" (strongest violated rule: {acting[0].rule})" if acting else " (no enforced rule was violated)"
+    if not acting:
+        return " (no enforced rule was violated)"
+    first = acting[0]
+    said = f"strongest violated rule: {first.rule}"
+    if first.verdict is not Verdict.VIOLATED:
+        said = f"{first.rule} is {first.verdict.name.lower()}, which counts as a violation: {first.message}"
+    if first.action in (Action.CLAMP, Action.FALLBACK) and decision.outcomes[row] == Outcome.REJECTED:
+        said += "; nothing in its fallback chain could be served"
+    return f" ({said})"
 
 
 def _outcome(decision: Decision | None, row: int) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from guardproxy.decision import Mode, Verdict
+from guardproxy.decision import Action, Mode, Verdict
 from guardproxy.guard.recorded import Recorded
 from guardproxy.guard.rejudge import Batch, Judge, batches, reads_of
 from guardproxy.rules import Rule, Ruleset
@@ -34,8 +34,9 @@ class Evidence:
     """One model's recorded rows in numbers.
 
     `present` counts by field (`features.NAME`, `output.NAME`) the rows in which it has a value, `answered` the rows that
-    have predictions. `verdicts` counts by rule the rows of each verdict, in the order of `Verdict`. `redacted` fields
-    were removed on purpose.
+    have predictions. `verdicts` counts by rule the rows of each verdict, in the order of `Verdict`; `weighted` the rows of
+    all traffic that these stand for (a recording holds more of what rules objected to than the traffic did). `redacted`
+    fields were removed on purpose.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Evidence:
     answered: int = 0
     present: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, list[int]] = field(default_factory=dict)
+    weighted: dict[str, list[float]] = field(default_factory=dict)
     redacted: set[str] = field(default_factory=set)
     unreplayable: dict[str, str] = field(default_factory=dict)
 
@@ -70,8 +72,11 @@ def gather(model: str, records: Iterable[Recorded], judge: Judge | None = None) 
             judged = judge.judge(batch)
             for rule, codes in zip(judged.rules, judged.verdicts, strict=True):
                 counts = found.verdicts.setdefault(rule.id, [0] * _VERDICTS)
+                weighted = found.weighted.setdefault(rule.id, [0.0] * _VERDICTS)
                 for code, rows in enumerate(np.bincount(codes, minlength=_VERDICTS).tolist()):
                     counts[code] += rows
+                for code, rows in enumerate(np.bincount(codes, batch.weights, minlength=_VERDICTS).tolist()):
+                    weighted[code] += rows
     if judge is not None:
         found.unreplayable = dict(judge.unreplayable)
     return found
@@ -147,6 +152,10 @@ def _absent(
         return None
     rows = found.rows if space == "features" else found.answered
     tail = "what it says of that field is never tried" if decided else "it can never be evaluated"
+    harms = rule.action > Action.WARN and rule.acts_on(Verdict.UNKNOWN)
+    if harms and not decided and counts is not None and counts[Verdict.UNKNOWN]:
+        # The dangerous half: a misspelt field does not disarm a rule, it lets it loose.
+        tail += f", and so its action ({rule.action.name.lower()}) meets every row it asks about: on_unknown is violate"
     message = (
         f"rule '{rule.id}' reads {ref.space}.{ref.name}, absent in 100% of {rows:,} recorded rows: {tail}"
     )

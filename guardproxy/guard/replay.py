@@ -112,7 +112,7 @@ class Report:
     """What a replay found for one model. Weighted figures stand for all traffic, `rows` for what was recorded.
 
     `first` and `last` are the recorded exchanges' times in Unix seconds. `outcomes` counts weighted rows by (before,
-    after). `unreplayable` says by rule why it was left out. `sides` are the fingerprints, or `recorded`.
+    after); `moved` are the rows with another outcome although no verdict on them differs. `unreplayable` says by rule why it was left out. `sides` are the fingerprints, or `recorded`.
     """
 
     model: str
@@ -125,6 +125,7 @@ class Report:
     differing: int = 0
     changes: dict[str, Change] = field(default_factory=dict)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    moved: Side = field(default_factory=Side)
     held_before: Side = field(default_factory=Side)
     held_after: Side = field(default_factory=Side)
     unreplayable: dict[str, str] = field(default_factory=dict)
@@ -225,9 +226,12 @@ class Replayer:
         new: Codes,
     ) -> None:
         """Look at the rows that differ one by one: reviews, examples, and whoever wants to hear of each."""
-        differs = (old != new) & (new != UNANSWERED)
+        moved: Mask = (old != new) & (new != UNANSWERED)
+        differs = moved
         for hits in (*added.values(), *removed.values()):
             differs = differs | hits
+            moved = moved & ~hits
+        report.moved.add(moved, batch.weights)
         for row in np.flatnonzero(differs).tolist():
             report.differing += 1
             record, number = batch.place(row)

@@ -4,12 +4,14 @@ Decides what is shown of an expression (every part, also those that a short cut 
 told. How a tree is drawn is left to the command.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from guardproxy.decision import Decision, Finding, Outcome, Phase, Verdict
+from guardproxy.decision import Action, Candidate, Decision, Finding, Outcome, Phase, Verdict
+from guardproxy.guard.fallbacks import substitute
 from guardproxy.guard.guard import Guard
+from guardproxy.guard.score import points_of
 from guardproxy.guard.screen import codes_of, judge_request, judge_response
 from guardproxy.rules import Rule, View
 from guardproxy.rules.bound import BoundRules
@@ -17,7 +19,8 @@ from guardproxy.rules.language import LanguageError, Program
 from guardproxy.rules.language.interpreter import Lookup, evaluate
 from guardproxy.rules.language.nodes import Items, KpiValue, Literal, Name, Node, children
 from guardproxy.rules.model import Unless
-from guardproxy.table import Cell
+from guardproxy.rules.sentences import show
+from guardproxy.table import Cell, Codes
 
 MAX_NODES: Final = 1_000
 """Parts of one expression that are shown; a KPI that stands in many places is written out in each."""
@@ -58,7 +61,8 @@ class Explained:
 class Explanation:
     """A row with every rule's say. `decision` is None where there is no prediction and nothing refuses the request.
 
-    `effect` says in words what became of the row.
+    `effect` says in words what became of the row; `candidates` are the fallbacks that were tried, with what spoke against
+    each.
     """
 
     row: int
@@ -66,6 +70,7 @@ class Explanation:
     effect: str
     rules: tuple[Explained, ...]
     decision: Decision | None
+    candidates: tuple[Candidate, ...] = ()
 
 
 def explain_row(guard: Guard, view: View, row: int = 0) -> Explanation:
@@ -84,11 +89,19 @@ def explain_row(guard: Guard, view: View, row: int = 0) -> Explanation:
         asked = view
     asked = bound.seeing(asked)
     said = tuple(
-        _explained(bound, rule, row, Verdict(code), asked)
-        for rule, code in zip(rules, codes[:, row].tolist(), strict=True)
+        _explained(
+            bound,
+            rule,
+            row,
+            Verdict(int(codes[place, row])),
+            asked,
+            _points(bound, rules, codes, asked, place, row),
+        )
+        for place, rule in enumerate(rules)
     )
     outcome = None if decision is None else Outcome(int(decision.outcomes[row]))
-    return Explanation(row, outcome, _effect(decision, row, said), said, decision)
+    tried = () if decision is None or output is None else _tried(bound, said, row, asked)
+    return Explanation(row, outcome, _effect(decision, row, said), said, decision, tried)
 
 
 def take_apart(program: Program, lookup: Lookup) -> Part:
@@ -96,7 +109,21 @@ def take_apart(program: Program, lookup: Lookup) -> Part:
     return _Parts(lookup).part(program, program.tree)
 
 
-def _explained(bound: BoundRules, rule: Rule, row: int, verdict: Verdict, view: View) -> Explained:
+def _points(
+    bound: BoundRules, rules: tuple[Rule, ...], codes: Codes, view: View, place: int, row: int
+) -> list[tuple[str, float]]:
+    """Return who added how many points, for a rule that sums them up."""
+    return points_of(bound, rules, codes, view, place, row) if rules[place].kind == "score" else []
+
+
+def _explained(
+    bound: BoundRules,
+    rule: Rule,
+    row: int,
+    verdict: Verdict,
+    view: View,
+    points: Sequence[tuple[str, float]],
+) -> Explained:
     planned = bound.planned[rule.id]
     programs = planned.programs
     lookup = bound.lookup(rule, row, view)
@@ -105,7 +132,9 @@ def _explained(bound: BoundRules, rule: Rule, row: int, verdict: Verdict, view: 
     parts = tuple((name, take_apart(program, lookup)) for name, program in named if program is not None)
     exceptions = tuple((unless, take_apart(program, lookup)) for unless, program in programs.unless)
     applied = bound.excepted(rule, row, view) if rule.unless and verdict is Verdict.SKIPPED else None
-    return Explained(rule, verdict, bound.finding(rule, row, verdict, view), parts, applied, exceptions)
+    return Explained(
+        rule, verdict, bound.finding(rule, row, verdict, view, points), parts, applied, exceptions
+    )
 
 
 class _Parts:
@@ -150,13 +179,29 @@ _ACTS: Final[Mapping[Outcome, str]] = {
 }
 
 
+def _tried(bound: BoundRules, rules: tuple[Explained, ...], row: int, view: View) -> tuple[Candidate, ...]:
+    """Return the fallbacks that are looked for on a row: where none is needed, none."""
+    acting = [one.rule for one in _acting(rules)]
+    if not acting or acting[0].action not in (Action.CLAMP, Action.FALLBACK, Action.HOLD):
+        return ()
+    return substitute(bound, acting, row, view).candidates
+
+
+def _acting(rules: tuple[Explained, ...]) -> list[Explained]:
+    """Return what acts on a row, the strongest first."""
+    acting = [one for one in rules if one.finding.acts and not one.finding.demoted]
+    return sorted(acting, key=lambda one: (-one.rule.action, -one.rule.severity, one.rule.id))
+
+
 def _effect(decision: Decision | None, row: int, rules: tuple[Explained, ...]) -> str:
     if decision is None:
         return "the model is asked; there is no prediction to judge"
     outcome = Outcome(int(decision.outcomes[row]))
-    acting = [one for one in rules if one.finding.acts and not one.finding.demoted]
-    acting.sort(key=lambda one: (-one.rule.action, -one.rule.severity, one.rule.id))
+    acting = _acting(rules)
     by = f" because of {acting[0].rule.id}" if acting and outcome is not Outcome.ALLOWED else ""
     values = next((patch for patch in decision.patch if patch.row == row), None)
-    with_ = "" if values is None else f", {values.source} is served: {dict(values.values)}"
+    with_ = ""
+    if values is not None:
+        served = ", ".join(f"{name} {show(cell)}" for name, cell in values.values.items())
+        with_ = f", {values.source} is served: {served}"
     return _ACTS.get(outcome, "not judged") + by + with_

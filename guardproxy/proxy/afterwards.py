@@ -39,7 +39,7 @@ def note(route: Route, served: Served, ended: Ended) -> None:
     acting = _NOBODY
     if screening is not None:
         if served.candidate is not None and decision.reason is None:
-            route.comparison.compare(served.candidate, _judged(screening, ended))
+            route.comparison.compare(served.candidate, _judged(screening, ended, served.alike))
         if route.recorder is not None:
             route.recorder.offer(
                 decision.model,
@@ -60,7 +60,7 @@ def note(route: Route, served: Served, ended: Ended) -> None:
     )
 
 
-def _judged(screening: Screening, ended: Ended) -> Judged:
+def _judged(screening: Screening, ended: Ended, alike: frozenset[str]) -> Judged:
     return Judged(
         screening.table,
         ended.predictions,
@@ -68,6 +68,9 @@ def _judged(screening: Screening, ended: Ended) -> Judged:
         screening.past,
         screening.identity,
         ended.decision,
+        # A rule that the breaker took down would act on too much in the candidate too: that is no difference.
+        screening.demoted & alike,
+        screening.recent,
     )
 
 

@@ -173,12 +173,18 @@ def _hook(item: WebhookConfig, headers: dict[str, tuple[str, str]]) -> Hook:
 def _teller(webhooks: Webhooks) -> Callable[[RuleKeeper, Report], None]:
     def told(keeper: RuleKeeper, report: Report) -> None:
         state = "loaded" if report.ok else "refused"
+        what = "candidate's rule files" if keeper.name != "rules" else "rule files"
+        served = ", ".join(f"{model} {fingerprint}" for model, fingerprint in report.rulesets.items())
+        if report.ok:
+            lead = f"the {what} are loaded: {served}"
+        else:
+            lead = f"the {what} are refused, served on is {served or 'what was'}"
         said = {
             "state": state,
             "rules": keeper.name,
             "ruleset": dict(report.rulesets),
             "problems": [problem.as_json() for problem in report.problems[:MAX_NAMED]],
-            "text": report.text or f"{keeper.name}: {state}",
+            "text": lead if report.ok else f"{lead}\n\n{report.text}",
         }
         webhooks.tell("reload", said)
 

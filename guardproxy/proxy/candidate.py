@@ -7,6 +7,7 @@ of the candidate is the candidate's alone.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,7 +32,10 @@ _SAMPLING: Final = "guardproxy candidate"
 
 
 class Judged(NamedTuple):
-    """What an exchange was judged on, and what the active ruleset decided. `predictions` is None where it refused."""
+    """What an exchange was judged on, and what the active ruleset decided. `predictions` is None where it refused.
+
+    `demoted` names the rules that only warn, and that are the same in the candidate.
+    """
 
     features: Table
     predictions: Table | None
@@ -39,13 +43,15 @@ class Judged(NamedTuple):
     past: Past
     identity: bytes
     decision: Decision
+    demoted: frozenset[str] = frozenset()
+    recent: Mapping[str, Cell] = MappingProxyType({})
 
 
 class Comparison:
     """What the candidate of one model would have done otherwise; counted since that candidate was loaded.
 
     `pairs` counts rows by the outcomes of both, `added` and `removed` by rule the rows that only the candidate, or only
-    the active ruleset, found violated. `skipped` counts exchanges by why they were not compared.
+    the active ruleset, found violated; `unknown` and `errors` those where only the candidate had no answer. `skipped` counts exchanges by why they were not compared.
     """
 
     def __init__(self, sample: float = 1.0, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -56,6 +62,8 @@ class Comparison:
         self.pairs: Counter[tuple[Outcome, Outcome]] = Counter()
         self.added: Counter[str] = Counter()
         self.removed: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self._sample = sample
         self._clock = clock
@@ -67,7 +75,7 @@ class Comparison:
         if fingerprint != self.fingerprint:
             self.fingerprint = fingerprint
             self.exchanges = 0
-            for counts in (self.pairs, self.added, self.removed):
+            for counts in (self.pairs, self.added, self.removed, self.unknown, self.errors):
                 counts.clear()
 
     def compare(self, candidate: Guard, judged: Judged) -> None:
@@ -103,8 +111,14 @@ class Comparison:
             ],
             "differing": sum(rows for (one, other), rows in self.pairs.items() if one is not other),
             "rules": [
-                {"rule": rule, "added": self.added[rule], "removed": self.removed[rule]}
-                for rule in sorted({*self.added, *self.removed})
+                {
+                    "rule": rule,
+                    "added": self.added[rule],
+                    "removed": self.removed[rule],
+                    "unknown": self.unknown[rule],
+                    "errors": self.errors[rule],
+                }
+                for rule in sorted({*self.added, *self.removed, *self.unknown, *self.errors})
             ],
             "skipped": dict(self.skipped),
             "faults": self.faults,
@@ -125,14 +139,11 @@ class Comparison:
         for code, rows in enumerate(np.bincount(codes, minlength=len(Outcome) ** 2).tolist()):
             if rows:
                 self.pairs[Outcome(code // len(Outcome)), Outcome(code % len(Outcome))] += rows
-        if active.findings or candidate.findings:
-            before, after = _violated(active), _violated(candidate)
-            nothing: Mask = np.zeros(active.rows, dtype=np.bool_)
-            for rule in {*before, *after}:
-                one, other = before.get(rule, nothing), after.get(rule, nothing)
-                for counts, rows in ((self.added, other & ~one), (self.removed, one & ~other)):
-                    if rows.any():
-                        counts[rule] += int(np.count_nonzero(rows))
+        if active.verdicts.any() or candidate.verdicts.any():
+            _add(self.added, _only(candidate, active, Verdict.VIOLATED))
+            _add(self.removed, _only(active, candidate, Verdict.VIOLATED))
+            _add(self.unknown, _only(candidate, active, Verdict.UNKNOWN))
+            _add(self.errors, _only(candidate, active, Verdict.ERROR))
 
 
 def _decide(guard: Guard, judged: Judged) -> Decision | None:
@@ -143,15 +154,30 @@ def _decide(guard: Guard, judged: Judged) -> Decision | None:
         entity = tuple(table.cell(name, row) for name in by)
         return past.previous(by, entity) if by and None not in entity else None
 
-    view = View(table, None, judged.facts, previous, judged.identity)
+    view = View(table, None, judged.facts, previous, judged.identity, judged.demoted, judged.recent)
     verdicts, refusal = judge_request(guard, view)
     if refusal is not None or judged.predictions is None:
         return refusal
     return judge_response(guard, view._replace(output=judged.predictions), verdicts)
 
 
-def _violated(decision: Decision) -> dict[str, Mask]:
-    """Return, by rule, the rows that it found violated."""
+def _only(one: Decision, other: Decision, verdict: Verdict) -> dict[str, int]:
+    """Return, by rule, on how many rows only the first of two decisions has this verdict."""
+    also = _rows(other, verdict)
+    return {
+        rule: int(np.count_nonzero(rows & ~also[rule] if rule in also else rows))
+        for rule, rows in _rows(one, verdict).items()
+    }
+
+
+def _add(counts: Counter[str], rows: Mapping[str, int]) -> None:
+    for rule, number in rows.items():
+        if number:
+            counts[rule] += number
+
+
+def _rows(decision: Decision, verdict: Verdict) -> dict[str, Mask]:
+    """Return, by rule, the rows on which it has this verdict."""
     codes: Codes = decision.verdicts
-    found = (codes == Verdict.VIOLATED) if len(codes) else np.zeros((0, decision.rows), dtype=np.bool_)
+    found = (codes == verdict) if len(codes) else np.zeros((0, decision.rows), dtype=np.bool_)
     return {rule: rows for rule, rows in zip(decision.rules, found, strict=False) if rows.any()}

@@ -12,13 +12,10 @@ from typing import Final
 import numpy as np
 import structlog
 
-from guardproxy.codecs import decompress
 from guardproxy.decision import Decision, FailureMode, Outcome, Reason
-from guardproxy.errors import DecodeError, GuardproxyError, PatchError
-from guardproxy.guard import Screening, screen_request, screen_response
-from guardproxy.guard.resolve import withhold
+from guardproxy.errors import DecodeError, GuardproxyError
+from guardproxy.guard import Screening
 from guardproxy.guard.screen import Screened
-from guardproxy.message import Message
 from guardproxy.proxy.afterwards import Ended, note
 from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
 from guardproxy.proxy.facts import facts_at
@@ -32,12 +29,12 @@ from guardproxy.proxy.headers import (
 )
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.route import Route, unguarded_entry
+from guardproxy.proxy.screening import read_and_screen, screen_and_patch
 from guardproxy.table import Table
 from guardproxy.wire import Exchange, Header, Reply, ResponseHead, UpstreamFailure, UpstreamResponse
 
 log = structlog.get_logger("guardproxy.proxy")
 
-MAX_RATIO: Final = 100
 RETRY_AFTER_S: Final = 5
 HELD_RETRY_AFTER_S: Final = 30
 
@@ -85,17 +82,10 @@ class GuardedExchange:
     def _screen_request(self) -> Screening | Exception:
         """Compute only; may run in a thread."""
         began = time.perf_counter()
-        head = self._exchange.head
+        exchange, route = self._exchange, self._route
         try:
-            body = _plain(self._exchange.body, head.get(b"content-encoding"), self._route.max_body)
-            content_type = head.get(b"content-type")
-            message = Message(
-                body,
-                None if content_type is None else content_type.decode("latin-1"),
-                head.get(b"idempotency-key") or b"",
-            )
-            return screen_request(
-                self._served.guard, message, facts_at(self.at), self._route.history, self._demoted
+            return read_and_screen(
+                self._served.guard, exchange.head, exchange.body, route, facts_at(self.at), self._demoted
             )
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
@@ -195,34 +185,14 @@ class GuardedExchange:
     def _screen_response(self, response: UpstreamResponse) -> tuple[Screened, bytes] | Exception:
         """Compute only; may run in a thread."""
         began = time.perf_counter()
-        head, screening = response.head, self._screening
         try:
-            if screening is None:
+            if self._screening is None:
                 raise RuntimeError("a response was collected for a request that was not screened")  # noqa: TRY301
-            if head.until_close:
-                raise DecodeError("the end of the response cannot be told from a cut")  # noqa: TRY301
-            message = Message(_plain(response.body, head.get(b"content-encoding"), self._route.max_body))
-            screened = screen_response(self._served.guard, screening, message)
-            if screened.decision.patch and not (screened.decision.rejected or screened.decision.withheld):
-                return self._patched(screened, message, screening.table.rows)
-            return screened, response.body
+            return screen_and_patch(self._served.guard, self._screening, response, self._route, self.id)
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
             self._guard_s += time.perf_counter() - began
-
-    def _patched(self, screened: Screened, message: Message, rows: int) -> tuple[Screened, bytes]:
-        """Write the patch; where the response cannot take a value (a number for a text), its row is withheld."""
-        codec, decision = self._served.guard.codec, screened.decision
-        try:
-            return screened, codec.splice(message, rows, decision.patch)
-        except PatchError as error:
-            log.warning("patch.refused", route=self._route.path, decision=self.id, detail=str(error))
-            failing = [
-                patch.row for patch in decision.patch if codec.replacement_problem(message, rows, patch)
-            ]
-            held_back = withhold(decision, tuple(failing) or tuple(patch.row for patch in decision.patch))
-            return Screened(held_back, screened.predictions), message.body
 
     def _screened_response(
         self, response: UpstreamResponse, result: tuple[Screened, bytes] | Exception
@@ -405,12 +375,6 @@ class GuardedExchange:
             self.id, self.at, self._screening, decision, predictions, status, self._guard_s, upstream_s, holds
         )
         note(self._route, self._served, ended)
-
-
-def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:
-    if coding is None:
-        return body
-    return decompress(body, coding.decode("latin-1"), max_bytes=limit, max_ratio=MAX_RATIO)
 
 
 def _phrase(status: int) -> bytes:

@@ -83,7 +83,11 @@ def _read(said: object) -> LastGood | None:
     at, files, rulesets = said.get("at"), said.get("files"), said.get("rulesets")
     if not isinstance(at, (int, float)) or isinstance(at, bool) or not _texts(files) or not _texts(rulesets):
         return None
-    if not 0 <= at < _END_OF_TIME or not 0 < len(files) <= MAX_FILES or said.get("digest") != digest_of_texts(files):
+    if (
+        not 0 <= at < _END_OF_TIME
+        or not 0 < len(files) <= MAX_FILES
+        or said.get("digest") != digest_of_texts(files)
+    ):
         raise ValueError
     return LastGood(float(at), rulesets, files)
 

@@ -19,7 +19,7 @@ from guardproxy.guard import Guard
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.model import Profile
 from guardproxy.proxy.last_good import LastGood, read_last_good
-from guardproxy.proxy.rule_files import MAX_FILES, RULES_SUFFIX, find_rule_files, read_regular
+from guardproxy.proxy.rule_files import MAX_FILES, MAX_TOTAL, RULES_SUFFIX, find_rule_files, read_regular
 from guardproxy.proxy.rule_tests import failing_tests
 from guardproxy.rules import Ruleset, default_ruleset, load_rulesets
 from guardproxy.source import Problem
@@ -102,15 +102,17 @@ def load_rules(config: Config, path: Path | None, profiles: Mapping[str, Profile
     return found
 
 
-def rules_of(config: Config, texts: Mapping[str, str], profiles: Mapping[str, Profile]) -> RuleSets:
-    """Compile texts by file name, and check that their own tests pass where the configuration asks for it."""
+def rules_of(
+    config: Config, texts: Mapping[str, str], profiles: Mapping[str, Profile], *, tested: bool = True
+) -> RuleSets:
+    """Compile texts by file name, and check that their own tests pass where that is `tested` and the configuration asks for it."""
     outputs = {route.model: route.outputs for route in config.routes if route.outputs}
     features = {route.model: route.features for route in config.routes if route.features}
     rulesets, problems = load_rulesets(
         texts, profiles=profiles, outputs=outputs, features=features, today=_today()
     )
     found = RuleSets(dict(rulesets), dict(texts), list(problems))
-    if config.reload_tests and not found.errors:
+    if tested and config.reload_tests and not found.errors:
         found.problems += failing_tests(found.rulesets, profiles, time.monotonic)
     for model in models_of(config.routes):
         if model not in found.rulesets:
@@ -141,7 +143,9 @@ def last_good_rules(config: Config, loaded: Loaded) -> RuleSets | str | None:
     unknown = sorted({*models_of(config.routes)} - {*good.rulesets})
     if unknown:
         return f"the last good rules were kept before there was a route of {unknown[0]!r}, so they cannot stand in for its rules"
-    found = rules_of(config, good.texts, loaded.profiles)
+    # Their tests passed when they were taken up. A new profile or a slow machine may fail them now: that refuses the files,
+    # which are often these very texts, but it is no reason to serve nothing.
+    found = rules_of(config, good.texts, loaded.profiles, tested=False)
     if found.errors:
         first = found.errors[0]
         place = f"{first.file}:{first.line}:{first.column}"
@@ -168,6 +172,7 @@ def guard_of(route: RouteConfig, rulesets: Mapping[str, Ruleset], profile: Profi
 def read_rule_files(paths: Sequence[Path], loaded: Loaded) -> Mapping[str, str]:
     """Read every rule file below the paths, sorted by name; what cannot be read becomes a problem."""
     texts: dict[str, str] = {}
+    total = 0
     for path in paths:
         try:
             found = find_rule_files(path)
@@ -182,6 +187,11 @@ def read_rule_files(paths: Sequence[Path], loaded: Loaded) -> Mapping[str, str]:
             text = read_text(file, loaded)
             if text is not None:
                 texts[str(file)] = text
+            total += len(loaded.texts.get(str(file), ""))
+            if total > MAX_TOTAL:
+                large = f"the rule files are larger than {MAX_TOTAL // 1024**2} MiB together; this one and those after it are not read"
+                loaded.problems.append(_problem(file, large))
+                return texts
         if len(found) > MAX_FILES or len(texts) > MAX_FILES:
             loaded.problems.append(_problem(path, f"more than {MAX_FILES} rule files"))
             break

@@ -22,7 +22,7 @@ from guardproxy.proxy.last_good import LastGood, write_last_good
 from guardproxy.proxy.load import FILES, GONE, Loaded, RuleSets, guard_of, load_rules, read_rule_files
 from guardproxy.proxy.rule_files import Signature, digest_of, signature_of
 from guardproxy.rules import Ruleset
-from guardproxy.source import Problem, render
+from guardproxy.source import Problem, render_all
 
 log = structlog.get_logger("guardproxy.rules")
 
@@ -31,7 +31,7 @@ UNSEEN: Final[Signature] = (("", 0, 0, 0, 0),)
 LOOKS: Final = 60
 """Files that never hold still are read at last: what is read is checked as a whole anyway."""
 FAULT: Final = "guardproxy itself failed on these files ({error})"
-_AFTER_A_FAULT: Final = "the log has the details (rules.fault); please report them. Undo the last change to serve on"
+_AFTER_A_FAULT: Final = "the log has the details (rules.fault): please report them"
 MAX_LOGGED: Final = 20
 MAX_SHOWN: Final = 50
 RESULTS: Final = ("changed", "same", "failed")
@@ -162,10 +162,11 @@ class RuleKeeper:
         async with self._lock:
             began = time.perf_counter()
             shapes = self._shapes()
-            look, found, prepared = await asyncio.to_thread(self._read, shapes)
+            look, found, prepared, text = await asyncio.to_thread(self._read, shapes)
             moved = look[1] != self._digest
             self._signature, self._digest = look
             self.checked_at = self._clock()
+            self.problems, self.text = _worst_first(found), text
             report = self._accept(found, prepared, began, moved) if prepared else self._refuse(found, began)
             if report.ok and found.texts:
                 await asyncio.to_thread(self._store, found)
@@ -200,7 +201,12 @@ class RuleKeeper:
         read_rule_files([self._path], again)
         return look if again.texts == loaded.texts else (UNSEEN, "")
 
-    def _read(self, shapes: Shapes) -> tuple[tuple[Signature, str], RuleSets, Prepared | None]:
+    def _read(self, shapes: Shapes) -> tuple[tuple[Signature, str], RuleSets, Prepared | None, str]:
+        """Return what the files look like and hold, the set that may be served, and their problems, drawn."""
+        look, found, prepared = self._prepared(shapes)
+        return look, found, prepared, drawn(found)
+
+    def _prepared(self, shapes: Shapes) -> tuple[tuple[Signature, str], RuleSets, Prepared | None]:
         look = self._look()
         found = RuleSets()
         try:
@@ -233,9 +239,10 @@ class RuleKeeper:
         try:
             write_last_good(self._keep, good)
         except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             if not self.kept_problem:
-                log.error("rules.not_kept", folder=str(self._keep), error=str(error))
-            self.kept_problem = str(error)
+                log.error("rules.not_kept", folder=str(self._keep), error=said)
+            self.kept_problem = said
         else:
             self.kept_problem = ""
 
@@ -250,7 +257,6 @@ class RuleKeeper:
             self._swap(prepared)
         self.ok, self.source = True, FILES
         self.loaded_at = self._clock()
-        self.problems, self.text = _worst_first(found), drawn(found)
         self._served = fingerprints
         self._had_files = self._had_files or bool(found.texts)
         self.results["changed" if changed else "same"] += 1
@@ -262,7 +268,6 @@ class RuleKeeper:
 
     def _refuse(self, found: RuleSets, began: float) -> Report:
         self.ok = False
-        self.problems, self.text = _worst_first(found), drawn(found)
         self.results["failed"] += 1
         report = self._report(changed=False, began=began)
         log.error(
@@ -284,7 +289,7 @@ class RuleKeeper:
 def drawn(found: RuleSets) -> str:
     """Draw the first problems with their lines, as `rules check` does; errors first."""
     ordered = _worst_first(found)
-    said = [render(problem, found.texts.get(problem.file, "")) for problem in ordered[:MAX_SHOWN]]
+    said = [*render_all(ordered[:MAX_SHOWN], found.texts)]
     if len(ordered) > MAX_SHOWN:
         said.append(f"... and {len(ordered) - MAX_SHOWN} more")
     return "\n\n".join(said)

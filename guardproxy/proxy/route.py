@@ -15,7 +15,7 @@ from guardproxy.proxy.candidate import Comparison
 from guardproxy.proxy.history import History
 from guardproxy.proxy.journal import Entry, Journal
 from guardproxy.recording import Recorder
-from guardproxy.rules import Rule
+from guardproxy.rules import Rule, Ruleset
 from guardproxy.stats import Breaker, Sample
 from guardproxy.wire import Header, Pool
 
@@ -37,7 +37,8 @@ class Ids:
 class Served:
     """What a route judges by, as one value: an exchange takes it when it begins, and a reload puts another in its place.
 
-    `candidate` is judged beside `guard` without any effect. `revision` counts the sets that were served.
+    `candidate` is judged beside `guard` without any effect. `revision` counts the sets that were served, `alike` names the
+    rules that are the same in the candidate.
     """
 
     guard: Guard
@@ -45,6 +46,7 @@ class Served:
     revision: int = 0
     ruleset_line: Header = field(init=False)
     canaries: tuple[Rule, ...] = field(init=False)
+    alike: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Write the constant header line once, and find the rules that act in some exchanges only."""
@@ -52,6 +54,7 @@ class Served:
         object.__setattr__(self, "ruleset_line", (b"Guardproxy-Ruleset", ruleset.fingerprint.encode()))
         canaries = tuple(rule for rule in ruleset.rules if rule.mode is Mode.CANARY)
         object.__setattr__(self, "canaries", canaries)
+        object.__setattr__(self, "alike", _alike(ruleset, self.candidate))
 
 
 @dataclass(slots=True, eq=False)
@@ -106,3 +109,14 @@ def unguarded_entry(
         reason=reason,
     )
     return Entry(decision_id, route.path, Sample(at, decision, None, None), status, 0.0, 0.0)
+
+
+def _alike(ruleset: Ruleset, candidate: Guard | None) -> frozenset[str]:
+    if candidate is None:
+        return frozenset()
+    other = candidate.ruleset
+    return frozenset(
+        rule.id
+        for rule in ruleset.rules
+        if other.rule(rule.id) is not None and other.rev(rule.id) == ruleset.rev(rule.id)
+    )

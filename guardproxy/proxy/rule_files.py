@@ -1,6 +1,6 @@
 """Rule files on disk: which belong to a path, and whether they have changed.
 
-Decides what is followed (links) and what is left out (hidden directories, so that the `..2026_01_07` and `..data` of a
+Decides what is followed (links) and what is left out (hidden files and directories, so that the `..2026_01_07` and `..data` of a
 Kubernetes ConfigMap are not taken for more files). What the files say is left to `load`.
 """
 
@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 RULES_SUFFIX: Final = ".guard.yaml"
 MAX_FILES: Final = 1_000
 MAX_FOLDERS: Final = 10_000
+MAX_TOTAL: Final = 64 * 1024 * 1024
+"""Bytes of all rule files of a set together: each of a thousand files may be as large as one may be, but not all of them."""
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int, int], ...]
 
@@ -25,7 +27,10 @@ def find_rule_files(path: Path) -> list[Path]:
     found: list[Path] = []
     for folder, names in _walk(path):
         found += [
-            folder / name for name in names if name.endswith(RULES_SUFFIX) and not name.startswith("..")
+            # Hidden ones are left out: editors put their locks (a link to nowhere) and file systems their notes there.
+            folder / name
+            for name in names
+            if name.endswith(RULES_SUFFIX) and not name.startswith(".")
         ]
         if len(found) > MAX_FILES:
             break
@@ -46,17 +51,26 @@ def signature_of(path: Path) -> Signature:
 
 
 def digest_of(path: Path, max_bytes: int) -> str:
-    """Return a digest of every rule file's name and content; of what cannot be read, that it cannot."""
+    """Return a digest of every rule file's name and content; of what cannot be read, that it cannot.
+
+    Of files beyond MAX_TOTAL it tells size and time: such a set is refused anyway, and looked at again when it changes.
+    """
     digest = hashlib.sha256()
+    left = MAX_TOTAL
     for file in _present(path):
         try:
-            content = read_regular(file, max_bytes + 1)
-            if content is None:
-                content = b"?"
+            if left > 0:
+                content = read_regular(file, max_bytes + 1)
+                kind = b"file" if content is not None else b"other"
+            else:
+                said = file.stat()
+                content, kind = None, b"unread %d %d" % (said.st_size, said.st_mtime_ns)
         except OSError as error:
-            content = f"? {error.errno}".encode()
-        digest.update(b"%d %b %d " % (len(str(file)), os.fsencode(file), len(content)))
-        digest.update(content)
+            content, kind = None, b"error %d" % (error.errno or 0)
+        body = content or b""
+        digest.update(b"%d %b %b %d " % (len(str(file)), os.fsencode(file), kind, len(body)))
+        digest.update(body)
+        left -= len(body)
     return digest.hexdigest()
 
 
@@ -65,8 +79,14 @@ def read_regular(file: Path, max_bytes: int) -> bytes | None:
 
     What was opened is asked, not its name: a file may be swapped for a FIFO between the two.
     """
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        return opened.read(max_bytes) if stat.S_ISREG(os.fstat(opened.fileno()).st_mode) else None
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            return opened.read(max_bytes)
+    finally:
+        os.close(handle)
 
 
 def digest_of_texts(texts: Mapping[str, str]) -> str:
@@ -77,8 +97,6 @@ def digest_of_texts(texts: Mapping[str, str]) -> str:
             digest.update(b"%d " % len(part))
             digest.update(part)
     return digest.hexdigest()
-
-
 
 
 def _present(path: Path) -> list[Path]:
@@ -93,9 +111,12 @@ def _walk(path: Path) -> Iterator[tuple[Path, list[str]]]:
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(path, followlinks=True, onerror=_fail):
         said = Path(folder).stat()
-        if (said.st_dev, said.st_ino) in seen or len(seen) >= MAX_FOLDERS:
+        if (said.st_dev, said.st_ino) in seen:
             folders.clear()
             continue
+        if len(seen) >= MAX_FOLDERS:
+            # Rules that are silently left out would be worse than a set that is refused.
+            raise OSError(f"there are more than {MAX_FOLDERS} directories below it")
         seen.add((said.st_dev, said.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield Path(folder), names

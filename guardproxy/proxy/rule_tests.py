@@ -29,21 +29,28 @@ def failing_tests(
         for case in ruleset.cases:
             if clock() > end or len(problems) >= MAX_PROBLEMS:
                 return [*problems, _late(case, budget_s)] if clock() > end else problems
-            result = run_case(ruleset, case, profiles.get(model))
+            profile = profiles.get(model)
+            result = run_case(ruleset, case, profile)
             if not result.passed:
                 said = "; ".join(result.differences[:MAX_DIFFERENCES])
-                problems.append(_problem(case, f"the test {case.name!r} fails: {said}", _REPAIR))
+                repair = _REPAIR if profile is None else _REPAIR_WITH_PROFILE
+                problems.append(_problem(case, f"the test {case.name!r} fails: {said}", repair))
     return problems
 
 
-_REPAIR: Final = "`guardproxy rules test` shows both sides; correct the rule or the test"
+_WITHOUT: Final = "or set `reload: {tests: false}` in guardproxy.yaml to serve rules whose tests fail"
+_REPAIR: Final = f"`guardproxy rules test` shows both sides; correct the rule or the test, {_WITHOUT}"
+_REPAIR_WITH_PROFILE: Final = (
+    "here it ran with the profile of its route, as `guardproxy rules test --profile FILE` does: a test that passes "
+    f"without one may fail with it; correct the rule or the test, {_WITHOUT}"
+)
 
 
 def _late(case: Case, budget_s: float) -> Problem:
     return _problem(
         case,
         f"the tests of the rules were not through after {budget_s:g} s; this one was next",
-        "give the tests fewer rows, or run them elsewhere and set reload.tests to false",
+        "give the tests fewer rows, or run them elsewhere and set `reload: {tests: false}` in guardproxy.yaml",
     )
 
 

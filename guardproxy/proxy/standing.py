@@ -4,12 +4,15 @@ Decides which states count as degraded. How loud they are shown is left to `admi
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from guardproxy.proxy.building import Built
 from guardproxy.proxy.load import LAST_GOOD
 from guardproxy.proxy.reload import RuleKeeper
 from guardproxy.units import format_duration
+
+UNMET_AFTER: Final = 100
+"""Exchanges after which a field to redact that none of them had is taken for a misspelt one."""
 
 
 class Alert(NamedTuple):
@@ -31,13 +34,31 @@ def alerts_of(built: Built, now: float) -> list[Alert]:
         )
         for state in built.breakers.tripped()
     ]
-    if built.recorder is not None and (trouble := built.recorder.status().trouble):
-        alerts.append(Alert("warn", f"Traffic cannot be recorded: {trouble}."))
+    alerts += _of_recording(built)
     if built.rules is not None and built.rules.kept_problem:
         alerts.append(
             Alert("warn", f"The rules cannot be kept for the next start: {built.rules.kept_problem}.")
         )
     return sorted(alerts, key=lambda alert: alert.level != "bad")
+
+
+def _of_recording(built: Built) -> list[Alert]:
+    if built.recorder is None:
+        return []
+    status = built.recorder.status()
+    alerts = []
+    if status.trouble:
+        alerts.append(Alert("warn", f"Traffic cannot be recorded: {status.trouble}."))
+    if status.redact_unmet and status.offered >= UNMET_AFTER:
+        names = ", ".join(status.redact_unmet)
+        alerts.append(
+            Alert(
+                "warn",
+                f"No recorded exchange had what is to be redacted: {names}.",
+                "A misspelt name redacts nothing. Correct `recording.redact` and delete what was recorded, or take the name out.",
+            )
+        )
+    return alerts
 
 
 def degraded_by(built: Built) -> list[str]:
@@ -49,13 +70,21 @@ def _refused(keeper: RuleKeeper, now: float) -> Alert:
     age = _age(now - keeper.loaded_at)
     if keeper.name != "rules":
         compared = f"the one of {age} ago is compared" if keeper.rulesets else "none is compared"
-        return Alert("warn", f"The candidate's rule files are refused; {compared}.", keeper.text)
+        return Alert(
+            "warn", f"The candidate's rule files are refused ({_how_many(keeper)}); {compared}.", keeper.text
+        )
     kept = "kept from an earlier run" if keeper.source == LAST_GOOD else "loaded"
     return Alert(
         "bad",
-        f"The rule files are refused. Served are the last good rules, {kept} {age} ago.",
+        f"The rule files are refused ({_how_many(keeper)}). Served are the last good rules, {kept} {age} ago.",
         keeper.text,
     )
+
+
+def _how_many(keeper: RuleKeeper) -> str:
+    files = [problem.file for problem in keeper.problems if problem.severity == "error"]
+    where = "" if len(set(files)) < 2 else f" in {len(set(files))} files"
+    return f"{len(files)} error{'' if len(files) == 1 else 's'}{where}"
 
 
 def _why(state: Mapping[str, Any]) -> str:
@@ -72,4 +101,4 @@ def _age(seconds: float) -> str:
     for unit in (86_400.0, 3_600.0, 60.0):
         if seconds >= unit:
             return format_duration(seconds // unit * unit)
-    return format_duration(float(int(max(0.0, seconds))))
+    return format_duration(float(int(max(1.0, seconds))))

@@ -65,8 +65,12 @@ class Folder:
         except OSError:
             self._undo(model, one)
             raise
+        if not one.size:
+            self.files += 1
         one.size += len(member)
         self.written_bytes += len(member)
+        # Until the next sweep counts what is really there.
+        self.disk_bytes += len(member)
 
     def sweep(self, now: float) -> None:
         """Take over what a process that is gone has left, and delete the oldest files beyond the caps. Raises OSError."""

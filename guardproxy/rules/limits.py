@@ -5,12 +5,13 @@ Decides how limits are written, and the limit that exists where none is. Countin
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from guardproxy.decision import Action
 from guardproxy.rules.context import Context
 from guardproxy.rules.foreign import share_in
-from guardproxy.rules.model import DEFAULT_LIMIT, Limit
+from guardproxy.rules.model import DEFAULT_LIMIT, Limit, Rule
 from guardproxy.source import Entry, MappingNode, Node, Scalar, duration_help, kind_of
 from guardproxy.units import format_duration, parse_duration, parse_share
 
@@ -51,6 +52,15 @@ def completed(limits: Mapping[Action, Limit]) -> tuple[Limit, ...]:
     """Return limits with the one on holds that exists without being written."""
     held = {} if Action.HOLD in limits else {Action.HOLD: DEFAULT_LIMIT}
     return tuple(limit for _, limit in sorted({**limits, **held}.items()))
+
+
+def inherited(rule: Rule, limits: Mapping[Action, Limit]) -> Rule:
+    """Return a rule with its model's written limits in the place of those that it has without asking for them.
+
+    Who allows a model to hold half of its rows does not mean each of its rules to stop at a tenth.
+    """
+    found = tuple(limits.get(one.action, one) if one is DEFAULT_LIMIT else one for one in rule.limits)
+    return rule if found == rule.limits else replace(rule, limits=found)
 
 
 def _limit(key: str, entry: Entry, context: Context, what: str) -> Limit | None:

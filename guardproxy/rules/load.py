@@ -23,7 +23,7 @@ from guardproxy.rules.definitions import (
     read_lists,
 )
 from guardproxy.rules.language import Ref
-from guardproxy.rules.limits import completed, read_limits
+from guardproxy.rules.limits import completed, inherited, read_limits
 from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, MAX_RULES, Case, Limit, Rule
 from guardproxy.rules.names import known_names
 from guardproxy.rules.reader import Defaults, read_defaults, read_rule
@@ -145,7 +145,7 @@ def _ruleset(name: str, parts: list[tuple[Part, Sheet]], known: _Known) -> Rules
         note_unused_lists(used, model.defined)
     ruleset = make_ruleset(
         name,
-        tuple(model.rules),
+        tuple(inherited(rule, model.limits) for rule in model.rules),
         tuple(model.cases),
         known.profiles.get(name),
         lists=model.defined.lists,

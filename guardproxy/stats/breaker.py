@@ -152,6 +152,11 @@ class Breaker:
         if not self._fresh and not self._tripped:
             return []
         self._fresh = False
+        for rule, state in self._tripped.items():
+            if (
+                state.at > now
+            ):  # the clock was set back: what was demoted waits one window, not the hours between
+                self._tripped[rule] = state._replace(at=now)
         sums = {window: ring.sums(now) for window, ring in self._rings.items()}
         changes = self._trip_rules(sums, now) + self._rearm_rules(sums, now)
         for action, limit in self._models.items():

@@ -82,7 +82,7 @@ ROLLOUT: dict[str, Any] = {
             {
                 "model": "bike-demand", "active": "9f2c41d0aa73", "ruleset": "b7e0c41d0a11", "exchanges": 400, "differing": 4,
                 "rows": [{"active": "allowed", "candidate": "held", "rows": 4}, {"active": "held", "candidate": "held", "rows": 9}],
-                "rules": [{"rule": "demand-is-plausible", "added": 3, "removed": 1}], "skipped": {"busy": 2}, "faults": 1,
+                "rules": [{"rule": "demand-is-plausible", "added": 3, "removed": 1, "unknown": 0, "errors": 2}], "skipped": {"busy": 2}, "faults": 1,
             }
         ],
     },

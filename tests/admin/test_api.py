@@ -312,7 +312,7 @@ def test_rules_carry_how_they_are_rolled_out(served: Served) -> None:
     answer = served.call("GET", "/v1/rules", "viewer-a").json
     assert answer["reload"]["ok"] is True
     assert answer["candidate"]["models"][0]["rules"] == [
-        {"rule": "demand-is-plausible", "added": 3, "removed": 1}
+        {"rule": "demand-is-plausible", "added": 3, "removed": 1, "unknown": 0, "errors": 2}
     ]
     assert answer["breaker"][0]["rule"] == "demand-is-plausible"
 

@@ -55,6 +55,8 @@ def test_the_same_files_do_not_differ() -> None:
         ("    action: hold\n", "    action: hold\n    mode: shadow\n"),
         ("output.label in lists.bad", "'output.label   in  (lists.bad)'"),
         ("lists: {bad: [a, b]}", "lists: {bad: [b, a]}"),
+        ("sla: 4h", "sla: 240m"),
+        ("expect: {min: 8%}", "expect: {min: 0.08}"),
     ],
 )
 def test_comments_layout_order_and_what_defaults_say_anyway_are_no_difference(old: str, new: str) -> None:
@@ -80,6 +82,13 @@ def test_a_threshold_says_by_how_much_it_moved() -> None:
     change = only_change(BASE, BASE.replace("up: 60%", "up: 45%"))
     assert (change.key, change.before, change.after) == ("max_change.up", "60%", "45%")
     assert change.relative == pytest.approx(-0.25)
+
+
+def test_a_number_that_is_spelled_otherwise_is_no_change_beside_others() -> None:
+    after = BASE.replace("sla: 4h", "sla: 240m").replace("up: 60%", "up: 0.5")
+    assert only_change(BASE, after) == Change("max_change.up", "60%", "0.5", pytest.approx(-1 / 6))  # type: ignore[arg-type]
+    titled = BASE.replace("    action: hold", "    title: '1'\n    action: hold")
+    assert only_change(titled, titled.replace("'1'", "'1.0'")).key == "title"
 
 
 def test_a_duration_says_by_how_much_it_moved() -> None:

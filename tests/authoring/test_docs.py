@@ -78,17 +78,17 @@ def test_a_page_says_all_that_an_auditor_asks_for() -> None:
     for said in (
         "# Rules of card-fraud",
         f"**Ruleset:** {rules.fingerprint}",
-        "At most 5% of the rows of 10 minutes may be held; beyond that they only warn",
+        "At most 5% of the rows of 10 minutes may be held; beyond that all rules that hold only warn",
         "### The price is too high (`too-high`)",
-        "If the predicted price is above 100, a warning is recorded and the answer stays as it is.",
-        "- Not where the sale is “yes”, until the end of 6 January 2030 (sales): PR-88",
+        "In 20% of the requests: if the predicted price is above 100, a warning is recorded and the answer stays as it is.",
+        "- Not where the sale is “yes”, until the end of 6 January 2030 in UTC (sales): PR-88",
         "**Severity:** high",
         "Canary: it acts in 20% of the requests",
         "**Owner:** fraud-ops",
         "**Why:** A price above 100 was a unit error twice.",
         f"**Revision:** {rule.rev}",
         "a.guard.yaml, line 9",
-        "- far too high: With the predicted price 250. The rule is broken, and the row is warned.",
+        "- far too high: With the predicted price 250. The rule is broken; by all rules together the row is warned.",
         "Switched off: it is not judged.",
         "### No promise (`no-promise`)",
         "### Gross margin (`kpi.margin`)",
@@ -174,6 +174,54 @@ def test_long_lists_are_cut_and_counted() -> None:
 def test_an_example_shows_what_the_rule_reads_also_through_a_kpi() -> None:
     text = TEXT.replace("range: {field: output.price, max: 100}", "require: kpi.margin <= 100")
     assert "far too high: With the cost 3, the predicted price 250. " in page(ruleset(text), MARKDOWN).text
+
+
+def test_an_example_shows_the_request_the_statistics_and_the_rolling_values_that_decide() -> None:
+    text = """\
+guardproxy: 1
+model: m
+rules:
+  - id: night
+    forbid: features.new and request.hour < 5
+  - id: high
+    require: output.x <= profile.output.x.p99
+  - id: rose
+    scope: window
+    require: recent_mean(output.x, 1h) < 5
+tests:
+  - name: at three
+    given:
+      features: {new: true}
+      output: {x: 7}
+      request: {hour: 3, caller: c}
+      profile: {output.x.p99: 9, output.x.p1: 2}
+      recent: {"recent_mean(output.x, 1h)": 6}
+    expect: {verdicts: {night: violated, high: ok, rose: violated}}
+"""
+    shown = page(ruleset(text), MARKDOWN).text
+    assert (
+        "- at three: With the new yes, the hour of the request (UTC) 3. The rule is broken."
+        in shown.replace("\\", "")
+    )
+    assert (
+        "With the predicted x 7, the 99th percentile of x in the training data 9. The rule is kept." in shown
+    )
+    assert "the average over the last hour of the predicted x 6. The rule is broken." in shown
+    assert (
+        "**Rolling statistics:** are not kept by this version yet, so that the rule cannot be broken" in shown
+    )
+
+
+def test_a_rule_without_effect_says_so_where_its_sentence_begins() -> None:
+    text = TEXT.replace("mode: canary 20%", "mode: shadow")
+    shown = page(ruleset(text), MARKDOWN).text
+    assert "Without effect (in shadow); once enforced: if the predicted price is above 100" in shown
+    assert "Without effect (switched off); once enforced: if the text is in the list" in shown
+
+
+def test_numbers_of_a_list_have_no_commas_of_their_own() -> None:
+    text = "guardproxy: 1\nmodel: m\nlists: {codes: [4829, 60511]}\nrules:\n  - {id: r, forbid: features.c in codes}\n"
+    assert "2 values: 4829, 60511." in page(ruleset(text), MARKDOWN).text
 
 
 def test_a_model_without_rule_files_has_a_page() -> None:

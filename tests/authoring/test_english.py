@@ -187,11 +187,12 @@ def test_a_deep_expression_is_read_once() -> None:
 
 
 def test_values_are_read() -> None:
-    assert [number(value) for value in (250_000, 0.1, 2.0, -1234.5, float("inf"))] == [
+    assert [number(value) for value in (250_000, 0.1, 2.0, -1234.5, -12345.5, float("inf"))] == [
         "250,000",
         "0.1",
         "2",
-        "-1,234.5",
+        "-1234.5",
+        "-12,345.5",
         "inf",
     ]
     assert [amount(text) for text in ("8h", "1d", "90s", "30%", "12")] == [
@@ -237,6 +238,20 @@ HOLD = "action: hold\n    hold: {queue: q, sla: 8h, meanwhile: withhold, on_expi
             "max_change: {field: output.a, against: previous, by: [features.s, features.t], up: 60%}",
             "the predicted a is more than 60% up from the last good a of the same s and t",
         ),
+        (
+            "max_change: {field: output.a, against: previous, by: [features.s], down: 0.4, up: 60%, floor: 20}",
+            (
+                "the predicted a is more than 40% down or more than 60% up from the last good a of the same s "
+                "(of 20, where that is smaller)"
+            ),
+        ),
+        ("one_of: {field: output.a, values: [5]}", "the predicted a is not 5"),
+        ("one_of: {field: features.a, values: [true]}", "the a is not yes"),
+        ("one_of: {field: output.a, values: [4829, 10001]}", "the predicted a is none of 4829 or 10001"),
+        ("require: if features.f then output.a > 2 else output.a > 10", "the predicted a is at most 2 (where the f is “yes”), otherwise the predicted a is at most 10"),
+        ("profile: {fields: [features.a, features.b], outside: p1..p99.9}", "one of the a and the b lies outside the 1st to 99.9th percentile of the training data"),
+        ("text: {field: output.t, must_contain: [x, y], case_sensitive: true}", "the predicted t contains neither “x” nor “y”"),
+        ("missing_share: {fields: [features.a, features.b], max: 40%}", "more than 40% of these fields (the a and the b) are missing"),
         ("one_of: {field: output.a, values: [x, y]}", "the predicted a is none of “x” or “y”"),
         ("order: [output.a, output.b]", "the predicted a is above the predicted b"),
         (
@@ -250,9 +265,9 @@ HOLD = "action: hold\n    hold: {queue: q, sla: 8h, meanwhile: withhold, on_expi
         ("profile: {fields: features.*}", "one of the features lies outside what was learned from the training data"),
         (
             "text: {field: output.t, must_not_contain: [bad], max_chars: 4000, pii: [iban]}",
-            "the predicted t contains “bad”, or has more than 4,000 characters, or holds an IBAN",
+            "the predicted t contains “bad” (in upper or lower case), or has more than 4000 characters, or holds an IBAN",
         ),
-        ("missing_share: {fields: features.*, max: 5%}", "more than 5% of the features is missing"),
+        ("missing_share: {fields: features.*, max: 5%}", "more than 5% of the features are missing"),
         ("json_schema: {field: output.t, schema: {type: object}}", "the predicted t is not JSON, or not as its schema demands"),
         ("forbid: features.a > 1 or features.b > 2", "the a is above 1 or the b is above 2"),
         ("require: features.a <= 1", "the a is above 1"),
@@ -276,17 +291,23 @@ def test_when_stands_before_what_breaks_the_rule() -> None:
     ("action", "effect"),
     [
         ("action: warn", "a warning is recorded and the answer stays as it is"),
-        ("action: clamp", "the prediction is moved to the nearest allowed value"),
+        (
+            "action: clamp",
+            "the prediction is moved to the nearest allowed value; where another rule objects, nothing is answered",
+        ),
         ("action: reject", "the prediction is refused"),
         (
             "action: fallback\n    fallback: [previous]",
-            "the prediction is replaced by the last good prediction",
+            (
+                "the prediction is replaced by the last good prediction; "
+                "where that is missing or breaks a rule, nothing is answered"
+            ),
         ),
         (
             "action: fallback\n    fallback: [previous, profile.p50, {expr: {a: features.b}}, {value: 1}]",
             (
                 "the prediction is replaced by the first of these that is there and passes the rules: the last good "
-                "prediction; the median of the prediction in the training data; a: the b; 1"
+                "prediction; the median of the prediction in the training data; a: the b; 1; where none is, nothing is answered"
             ),
         ),
         (
@@ -301,6 +322,19 @@ def test_when_stands_before_what_breaks_the_rule() -> None:
 def test_every_action_is_read(action: str, effect: str) -> None:
     rules = ruleset(f"  - id: r\n    range: {{field: output.a, max: 1}}\n    {action}\n")
     assert sentence(rules) == f"If the predicted a is above 1, {effect}."
+
+
+def test_a_batch_is_missing_values_field_by_field_and_is_held_whole() -> None:
+    rules = ruleset(
+        "  - id: r\n    scope: batch\n    missing_share: {fields: [features.a, features.b], max: 20%}\n    action: hold\n"
+        "  - {id: s, scope: batch, missing_share: {fields: features.*, max: 5%}}\n"
+    )
+    assert sentence(rules).startswith(
+        "If the a or the b is missing in more than 20% of the rows of a request, every prediction of the request is held"
+    )
+    assert sentence(rules, "s").startswith(
+        "If one of the features is missing in more than 5% of the rows of a request, "
+    )
 
 
 def test_a_rule_of_the_request_refuses_the_request() -> None:
@@ -328,7 +362,7 @@ def test_scopes_scores_and_exceptions_are_read() -> None:
     assert rule is not None
     assert (
         exception_sentence(rule.unless[0], words_of(rules))
-        == "Not where the b is “yes”, until the end of 6 January 2030 (pricing): planned"
+        == "Not where the b is “yes”, until the end of 6 January 2030 in UTC (pricing): planned"
     )
 
 

@@ -1,6 +1,7 @@
 """`rules promote`: the steps of a roll-out, what each needs, and the one line that changes."""
 
 import difflib
+from dataclasses import replace
 
 import pytest
 
@@ -247,9 +248,11 @@ def test_recorded_traffic_counts_only_rows_that_the_rule_could_judge() -> None:
     rules = ruleset(RULE + TESTS)
     rule = rules.rule("r")
     assert rule is not None
-    records = [_record(1, 0.5), _record(2, 3.0), _record(3, None), _record(4, 0.1)]
+    # The two that were kept as ordinary stand for four each: a recording holds more of what rules objected to.
+    ordinary = [replace(_record(at, value), weight=4.0) for at, value in ((1, 0.5), (4, 0.1))]
+    records = [*ordinary, _record(2, 3.0), _record(3, None)]
     told = recorded_evidence(rules, rule, Mode.CANARY, records, 4)
-    assert told.seen == "recorded traffic: 3 rows judged, 1 violated (33.33%)"
+    assert told.seen == "recorded traffic: 3 rows judged, 1 violated (11.11% of the traffic)"
     assert told.missing == ("recorded traffic has only 3 rows that it could judge; 4 are needed",)
     assert recorded_evidence(rules, rule, Mode.CANARY, records, 3).missing == ()
 

@@ -1,7 +1,9 @@
 """Rules proposed from traffic: valid files whose own tests pass, with bounds that ordinary traffic keeps."""
 
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardproxy.authoring.approvals import Pattern, find_patterns
+from guardproxy.authoring.fmt import format_files
 from guardproxy.authoring.suggest import Suggested, suggest
 from guardproxy.decision import Meanwhile, Mode, OnExpiry, Severity
 from guardproxy.guard.cases import run_cases
@@ -54,6 +57,25 @@ def test_what_is_proposed_is_a_file_whose_tests_pass_and_see_both_sides_of_each_
     assert {rule.id for rule in found.rules} <= violated
 
 
+def test_the_file_is_in_its_canonical_layout() -> None:
+    text = proposed(traffic(), key=("shop",))[0].text
+    assert format_files({"m.guard.yaml": text})["m.guard.yaml"].text == text
+
+
+def test_few_whole_numbers_are_codes_and_many_are_a_quantity() -> None:
+    records = [
+        exchange(
+            n, [{"season": float(1 + n % 4), "hour": float(n % 24), "rare": float(n == 3)}], [{"d": n / 9}]
+        )
+        for n in range(600)
+    ]
+    found, _ = proposed(records)
+    (season,) = [rule for rule in found.rules if rule.id == "season-known"]
+    assert season.check[-1] == "  values: [1, 2, 3, 4]"
+    assert season.why == "4 values in 600 rows, the rarest in 150 of them"
+    assert {rule.id for rule in found.rules} == {"season-known", "hour-range", "rare-range", "d-range"}
+
+
 def test_every_rule_is_in_shadow_and_says_why() -> None:
     found, ruleset = proposed(traffic(), key=("shop",))
     own = [rule for rule in ruleset.rules if not rule.built_in]
@@ -77,13 +99,27 @@ def test_the_kinds_of_rules_follow_the_traffic() -> None:
 
 def test_the_evidence_counts_what_would_have_been_flagged() -> None:
     records = traffic()
-    odd = {"temp": 15.0, "stock": 9_999.0, "kind": "dairy", "shop": "s1", "odd name (x)": 1.5}
+    odd: dict[str, Cell] = {
+        "temp": 15.0,
+        "stock": 9_999.0,
+        "kind": "dairy",
+        "shop": "s1",
+        "odd name (x)": 1.5,
+    }
     # One row in 1,800 lies beyond the 99.9th percentile; two in a thousand would not.
     found, _ = proposed(
         [*records * 3, exchange(7, [odd], [{"p10": 45.0, "demand": 50.0, "p90": 58.0}])], key=("shop",)
     )
     assert found.fired["stock-range"] == 1
     assert "it would have flagged 1 of 1,801 recorded rows (0.06%)" in found.text
+
+
+def test_the_evidence_of_a_prediction_counts_the_rows_that_have_one() -> None:
+    refused = [exchange(n, [{"temp": 15.0, "stock": 5.0}], None) for n in range(400)]
+    found, _ = proposed([*traffic(), *refused], key=("shop",))
+    assert found.judged["demand-range"] == 600
+    assert found.judged["stock-range"] == 1_000
+    assert "of 600 recorded rows" in found.text
 
 
 def test_the_same_traffic_gives_the_same_file() -> None:
@@ -117,6 +153,23 @@ def test_weights_decide_what_is_ordinary() -> None:
     weighted, _ = proposed([replace(one, weight=1_000.0) for one in records] + loud)
     assert "max: 1.098" in weighted.text
     assert "max: 1.098" not in plain.text
+
+
+def test_rows_that_an_enforced_rule_acted_on_do_not_widen_the_bounds() -> None:
+    honest = traffic()
+    wild = [
+        replace(one, outcomes=("rejected", "allowed"))
+        for one in (
+            exchange(1_000 + n, [{"stock": 9e6}, {"stock": 50.0}], [{"demand": 1e9}, {"demand": 50.0}])
+            for n in range(60)
+        )
+    ]
+    acted, _ = proposed([*honest, *wild])
+    untouched, _ = proposed([*honest, *(replace(one, outcomes=("allowed", "allowed")) for one in wild)])
+    assert "9e+06" not in str([one.check for one in acted.rules])
+    assert [one.check for one in acted.rules] != [one.check for one in untouched.rules]
+    (demand,) = [one for one in acted.rules if one.id == "demand-range"]
+    assert max(float(word) for word in re.findall(r"-?[0-9]+\.?[0-9]*", " ".join(demand.check))) < 200
 
 
 def test_too_little_traffic_is_a_sentence() -> None:

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -310,6 +311,20 @@ def test_a_terminal_gets_colours_unless_it_asks_for_none(
         os.close(theirs)
     assert "E212" in said
     assert ("\x1b[31m" in said) is coloured
+
+
+def test_notes_that_all_say_the_same_are_drawn_once_and_hide_no_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notes = [replace(NOTE, file=f"rules/{number}.guard.yaml") for number in range(9)]
+    fired = [replace(NOTE, code="W406", message=f"rule {number} has not fired") for number in range(2)]
+    print_problems([*notes, ERROR, *fired], TEXTS)
+    said = capsys.readouterr().err
+    assert said.count("names cannot be checked") == 1
+    assert "note[N401]: the same at rules/1.guard.yaml:2, " in said
+    assert "rules/5.guard.yaml:2 and 3 more" in said
+    assert "rule 1 has not fired" in said
+    assert "unknown field" in said
 
 
 def test_a_pipe_gets_no_colours(tmp_path: Path) -> None:

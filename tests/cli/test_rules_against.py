@@ -63,3 +63,4 @@ def test_traffic_of_another_model_only_is_a_sentence(tmp_path: Path, recorded: P
     file.write_text(HEAD.replace("model: m", "model: other") + ANY)
     result = run(file, "--against", recorded)
     assert (result.exit_code, "no recorded traffic of 'other'" in result.stderr) == (2, True)
+    assert "which is of 'm'" in result.stderr

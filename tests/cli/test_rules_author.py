@@ -198,6 +198,14 @@ def test_promote_asks_first(run: Run, file: Path) -> None:
     assert run("promote", "r", "--to", "canary 20%", says="y\n").exit_code == 0
 
 
+def test_where_there_is_nobody_to_ask_promote_says_how_to_go_on(run: Run, file: Path) -> None:
+    before = file.read_bytes()
+    done = run("promote", "r", "--to", "canary 20%", says="")
+    assert done.exit_code == 1
+    assert "there is nobody to ask, and --yes writes without asking" in done.stderr
+    assert file.read_bytes() == before
+
+
 def test_promote_lists_all_that_is_missing_and_force_says_it_too(run: Run, file: Path) -> None:
     text = RULE.replace("   mode: shadow\n", "   mode: shadow\n   severity: high\n").partition("tests:")[0]
     file.write_text(text)

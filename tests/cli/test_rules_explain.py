@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from guardproxy.cli.rules import rules as command
+from guardproxy.rules import load_rulesets
 from tests.cli.recorded import write_recording
 from tests.guard.recorded import exchange, rules
 
@@ -65,6 +66,41 @@ def test_json_has_the_whole_tree(file: Path, tmp_path: Path) -> None:
     assert (division["text"], division["value"]) == ("output.demand / features.y", 9.0)
 
 
+def test_a_canary_that_was_not_drawn_is_told_from_one_in_shadow(tmp_path: Path) -> None:
+    path = tmp_path / "m.guard.yaml"
+    path.write_text(
+        "guardproxy: 1\nmodel: m\nrules:\n"
+        "  - {id: trial, forbid: output.demand > 5, mode: canary 0.001%}\n"
+        "  - {id: quiet, forbid: output.demand > 5, mode: shadow}\n"
+    )
+    records = [exchange(0, [{"x": 2.0}], [{"demand": 9.0}], identity=b"i" * 16)]
+    folder = write_recording(tmp_path / "rec", load_rulesets({"m": path.read_text()})[0]["m"], records)
+    said = run("dec_0000", path, "--recorded", folder).stdout
+    assert "trial  VIOLATED  (forbid, canary 0.001%, not drawn for this request)" in said
+    assert "quiet  VIOLATED  (forbid, shadow, no effect)" in said
+
+
+def test_it_is_told_why_no_fallback_could_be_served(tmp_path: Path) -> None:
+    path = tmp_path / "m.guard.yaml"
+    path.write_text(
+        "guardproxy: 1\nmodel: m\nrules:\n  - id: cap\n    range: {field: output.a, max: 10}\n"
+        "    action: fallback\n    fallback: [previous, {value: {a: 9}}]\n"
+        "  - id: seven\n    range: {field: output.a, max: 7}\n"
+    )
+    given = row(tmp_path, '{"features": {"x": 2}, "output": {"a": 90}}')
+    lines = run(given, path).stdout.splitlines()
+    assert lines[1] == "outcome: rejected, no answer goes out because of cap"
+    assert lines[2].startswith("    fallback previous: no previous answer")
+    assert lines[3] == "    fallback value (a 9): refused by seven"
+    found = json.loads(run(given, path, "--format", "json").stdout)
+    assert found["candidates"][1] == {
+        "source": "value",
+        "values": {"a": 9},
+        "refused_by": ["seven"],
+        "note": "",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -73,7 +109,15 @@ def test_json_has_the_whole_tree(file: Path, tmp_path: Path) -> None:
         ('{"featuers": {}, "features": {}}', "did you mean 'features'?"),
         ('{"features": {"x": {"a": 1}}}', "features.x is neither a value nor a list of numbers"),
         ('{"features": {}, "request": {"hours": 3}}', "did you mean 'hour'?"),
-        ("[" * 100_000, "is not JSON"),
+        ("[" * 100_000, "is nested too deeply for a row"),
+        ('{"features": {"x": ' + "9" * 5_000 + "}}", "holds a number of more digits than can be read"),
+        ('{"features": {}, "request": {"hour": 24}}', "request.hour must be a whole number from 0 to 23"),
+        (
+            '{"features": {}, "request": {"weekday": true}}',
+            "request.weekday must be a whole number from 0 to 6",
+        ),
+        ('{"features": {}, "request": {"date": "today"}}', "request.date must be a date such as 2026-01-07"),
+        ('{"features": {}, "request": {"caller": 3}}', "request.caller must be text"),
     ],
 )
 def test_a_wrong_row_is_a_sentence(file: Path, tmp_path: Path, text: str, said: str) -> None:
@@ -81,6 +125,13 @@ def test_a_wrong_row_is_a_sentence(file: Path, tmp_path: Path, text: str, said: 
     assert result.exit_code == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "missing/row"])
+def test_a_path_that_is_no_file_is_not_taken_for_a_decision(file: Path, tmp_path: Path, name: str) -> None:
+    result = run(f"{tmp_path}/{name}", file)
+    assert result.exit_code == 2
+    assert "cannot be read" in result.stderr
 
 
 def test_facts_of_the_request_come_from_the_file(tmp_path: Path) -> None:

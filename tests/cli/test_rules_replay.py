@@ -72,7 +72,7 @@ def test_with_one_ruleset_the_recorded_decisions_are_the_other_side(new: Path, r
 def test_the_rules_that_recorded_replay_to_the_same_decisions(old: Path, recorded: Path) -> None:
     result = run("--recorded", recorded, "--rules", old)
     assert "outcomes   the same for every row" in result.stdout
-    assert "no row differs: cap, predictions-finite" in result.stdout
+    assert "no verdict differs: cap (violated 8 times), predictions-finite" in result.stdout
 
 
 def test_every_difference_is_written_as_a_line(new: Path, recorded: Path, tmp_path: Path) -> None:
@@ -178,6 +178,19 @@ def test_weights_of_a_sample_are_told_beside_the_sampled_rows() -> None:
     assert "3 recorded rows standing for 30, 3 exchanges, 2.0 minutes" in text
     assert "violated   0 -> 30 [3 sampled]   (+30 [3 sampled])" in text
     assert "held rows  0 -> 30 [3 sampled] (less than an hour was recorded: no rate by day)" in text
+
+
+def test_rows_on_which_a_breaker_only_warned_then_are_explained() -> None:
+    from guardproxy.cli.replay_text import replay_json, replay_lines
+    from guardproxy.guard.rejudge import Judge
+    from guardproxy.guard.replay import Replayer
+
+    tripped = exchange(0, [{"x": 1.0}], [{"demand": 60.0}], outcomes=["warned"], violated={"cap": (0,)})
+    report = Replayer(None, Judge(rules(NEW))).run([tripped])
+    text = "\n".join(replay_lines(report, 2.0))
+    assert "note: on 1 of these rows no verdict differs" in text
+    assert "--rules compares without breakers" in text
+    assert replay_json(report, 2.0)["same_verdicts"] == {"rows": 1, "weighted": 1.0}
 
 
 async def _store(path: Path, states: dict[str, State]) -> None:

@@ -51,7 +51,7 @@ def test_json_gives_the_evidence(tmp_path: Path, recorded: Path) -> None:
     out = tmp_path / "x.guard.yaml"
     found = json.loads(run("suggest", "--recorded", recorded, "--out", out, "--format", "json").stdout)
     assert (found["file"], found["rows"]) == (str(out), 300)
-    assert {"id", "why", "fired"} == set(found["rules"][0])
+    assert {"id", "why", "fired", "judged"} == set(found["rules"][0])
 
 
 def test_too_little_traffic_writes_nothing(tmp_path: Path) -> None:

@@ -183,3 +183,27 @@ def test_nothing_is_wanted_of_rules_that_are_off_or_built_in() -> None:
     )
     assert coverage(rulesets["m"], []) == Coverage(0, 0, (), ())
     assert coverage(rulesets["m"], []).share == 1.0
+
+
+def test_a_rule_that_could_not_be_judged_is_not_called_violated() -> None:
+    (result,) = results(
+        "  - name: nothing to judge by\n"
+        "    given: {features: {x: 1}, output: {demand: 12}}\n"
+        "    expect: {outcome: allowed}\n"
+    )
+    (outcome,) = result.differences
+    assert "cap is unknown, which counts as a violation" in outcome
+    assert "strongest violated rule" not in outcome
+
+
+def test_a_chain_with_nothing_to_serve_is_named_as_the_reason_of_a_reject() -> None:
+    text = (
+        "guardproxy: 1\nmodel: m\nowner: o\nrules:\n"
+        "  - {id: low, range: {field: output.demand, min: 0}, action: fallback, fallback: [previous]}\n"
+        "tests:\n  - {name: no past, given: {output: {demand: -3}}, expect: {outcome: replaced}}\n"
+    )
+    rulesets, _ = load_rulesets({"m.guard.yaml": text}, outputs={"m": ("demand",)})
+    (result,) = run_cases(rulesets["m"])
+    assert result.differences == (
+        "outcome: expected replaced, got rejected (strongest violated rule: low; nothing in its fallback chain could be served)",
+    )

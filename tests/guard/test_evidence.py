@@ -1,5 +1,7 @@
 """Rules held against recorded traffic: fields that no row has, rules that can say but one thing."""
 
+import pytest
+
 from guardproxy.guard.evidence import gather, weigh, with_seen_fields
 from guardproxy.guard.recorded import Recorded
 from guardproxy.guard.rejudge import Judge
@@ -23,6 +25,17 @@ def problems(text: str, records: list[Recorded] | None = None) -> list[Problem]:
     assert not [one for one in found if one.severity == "error"]
     evidence = gather("m", traffic() if records is None else records, Judge(rulesets["m"]))
     return weigh(rulesets["m"], evidence, texts)
+
+
+@pytest.mark.parametrize(
+    ("more", "acts"),
+    [("", True), ("    on_unknown: ignore\n", False), ("    mode: shadow\n", False)],
+)
+def test_a_misspelt_field_that_lets_an_action_loose_on_every_row_is_told_so(more: str, acts: bool) -> None:
+    text = f"  - id: dear\n    range: {{field: features.cst, min: 1}}\n    action: reject\n{more}"
+    (one,) = [problem for problem in problems(text) if problem.code == "W405"]
+    tail = ", and so its action (reject) meets every row it asks about: on_unknown is violate"
+    assert one.message.endswith(f"it can never be evaluated{tail if acts else ''}")
 
 
 def test_a_field_that_no_row_has_is_told_with_the_likely_one_and_a_caret_under_it() -> None:

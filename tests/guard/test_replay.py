@@ -124,6 +124,20 @@ def test_without_an_older_ruleset_the_recorded_decisions_are_the_side_before() -
     assert report.outcomes[("held", "allowed")] == 1.0
 
 
+def test_rows_whose_outcome_alone_differs_are_counted_apart() -> None:
+    records = [
+        exchange(
+            0, [{"x": 1.0}], [{"demand": 120.0}], outcomes=["warned"], violated={"cap": (0,)}, weight=3.0
+        ),
+        exchange(1, [{"x": 1.0}], [{"demand": 60.0}]),
+        exchange(2, [{"x": 1.0}], [{"demand": 10.0}]),
+    ]
+    report = replay(None, NEW, records)
+    assert (report.moved.rows, report.moved.weighted) == (1, 3.0)
+    assert report.differing == 2
+    assert replay(NEW, NEW, records).moved.rows == 0
+
+
 def test_differences_come_one_by_one_with_their_rules() -> None:
     found: list[Difference] = []
     replay(OLD, NEW, demands(10, 60), on_difference=found.append)

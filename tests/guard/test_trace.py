@@ -124,7 +124,7 @@ def test_the_effect_names_the_rule_that_acted_and_what_is_served() -> None:
     found = explain(text, [{"x": 1.0}], [{"demand": 50.0}])
     assert found.outcome is Outcome.REPLACED
     assert "because of cap" in found.effect
-    assert "'demand': 7" in found.effect
+    assert "demand 7" in found.effect
     assert not rule_of(found, "quiet").finding.acts
 
 
@@ -149,3 +149,38 @@ def test_a_refused_request_is_explained_without_the_response() -> None:
 def test_without_a_prediction_the_request_alone_is_explained() -> None:
     found = explain("  - id: gate\n    range: {field: features.x, max: 5}\n", [{"x": 1.0}], None)
     assert (found.outcome, found.effect) == (None, "the model is asked; there is no prediction to judge")
+
+
+def test_a_row_without_a_usable_fallback_says_what_spoke_against_each() -> None:
+    text = (
+        "  - id: cap\n    range: {field: output.demand, max: 10}\n    action: fallback\n"
+        "    fallback: [previous, {value: {demand: 9}}, {value: {demand: 5}}]\n"
+        "  - id: seven\n    range: {field: output.demand, max: 7}\n    severity: low\n"
+    )
+    found = explain(text, [{"x": 1.0}], [{"demand": 40.0}])
+    previous, nine, five = found.candidates
+    assert (previous.values, nine.refused_by, five.usable) == ({}, ("seven",), True)
+    assert previous.note
+    assert found.effect == "another answer goes out because of cap, value is served: demand 5"
+    lost = explain(text.replace(", {value: {demand: 5}}", ""), [{"x": 1.0}], [{"demand": 40.0}])
+    assert lost.outcome is Outcome.REJECTED
+    assert [one.usable for one in lost.candidates] == [False, False]
+
+
+def test_no_fallback_is_told_of_where_none_is_looked_for() -> None:
+    text = "  - id: cap\n    range: {field: output.demand, max: 10}\n    fallback: [{value: 1}]\n"
+    assert explain(text, [{"x": 1.0}], [{"demand": 40.0}]).candidates == ()
+    assert explain(text, [{"x": 1.0}], None).candidates == ()
+
+
+def test_a_sum_of_points_says_who_added_them() -> None:
+    text = (
+        "  - id: a\n    forbid: features.x > 0\n    action: score\n    points: 2\n"
+        "  - id: b\n    forbid: output.demand > 0\n    action: score\n    points: 3\nscore: {hold_at: 5}\n"
+    )
+    found = explain(text, [{"x": 0.0}, {"x": 1.0}], [{"demand": 1.0}, {"demand": 1.0}], row=1)
+    total = rule_of(found, "score-hold")
+    assert total.verdict is Verdict.VIOLATED
+    assert total.finding.message.startswith("5 points")
+    assert "a 2" in total.finding.message
+    assert "b 3" in total.finding.message

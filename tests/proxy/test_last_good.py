@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from guardproxy.config import Config, RouteConfig
+from guardproxy.decision import FailureMode
 from guardproxy.proxy.last_good import NAME, LastGood, read_last_good, write_last_good
+from guardproxy.proxy.load import RuleSets, last_good_rules, load
 from tests.harness.loop import PATIENCE_S, run, until
 from tests.harness.upstream import RecorderUpstream
 from tests.proxy.serving import PATH, infer
@@ -36,6 +39,9 @@ def test_nothing_kept_is_no_complaint(tmp_path: Path) -> None:
     assert read_last_good(tmp_path / "none") is None
 
 
+HEAD = b'{"format": "guardproxy last good rules 1", "at": %s, "files": %s, "rulesets": {}, "digest": "0"}'
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -46,6 +52,8 @@ def test_nothing_kept_is_no_complaint(tmp_path: Path) -> None:
         (b'{"format": "guardproxy last good rules 9"}', "not a file of last good rules"),
         (b'{"format": "guardproxy last good rules 1", "at": "x", "files": {}, "rulesets": {}}', "not a file"),
         (b'{"format": "guardproxy last good rules 1", "at": 1, "files": [1], "rulesets": {}}', "not a file"),
+        *((HEAD % (at, b'{"a": "b"}'), "is damaged") for at in (b"NaN", b"Infinity", b"-1", b"1e12", b"9" * 400)),
+        (HEAD % (b"1", b"{}"), "is damaged"),
         (b'{"format": "guardproxy last good rules 1", "at": 1, "files": {"a": "b"}, "rulesets": {}, "digest": "0"}', "is damaged"),
     ],
 )  # fmt: skip
@@ -266,6 +274,71 @@ def test_without_last_good_rules_or_when_told_to_be_strict_it_does_not_start(tmp
     run(scenario())
 
 
+def test_last_good_rules_do_not_stand_in_for_those_of_a_model_they_never_knew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with RecorderUpstream(NEGATIVE) as upstream:
+            path = laid_out(tmp_path, upstream.port, rules(5))
+            await (await Running.start(tmp_path)).stop()
+            path.write_text("rules: [")
+            config = tmp_path / "guardproxy.yaml"
+            more = ", {path: /new, model: churn, on_failure: closed}]"
+            config.write_text(config.read_text().strip().removesuffix("]") + more)
+            assert "before there was a route of 'churn'" in await asyncio.to_thread(refused, tmp_path)
+
+    run(scenario())
+
+
+def test_last_good_rules_are_served_though_their_tests_would_fail_by_now(tmp_path: Path) -> None:
+    route = RouteConfig("/x", "demand", FailureMode.CLOSED)
+    config = Config(rules=tmp_path / "rules", store=tmp_path / "holds.db", routes=(route,))
+    failing = rules(6, more="tests:\n  - {name: n, given: {output: {demand: -1}}, expect: {outcome: held}}\n")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.guard.yaml").write_text(failing)
+    loaded = load(config)
+    assert [problem.code for problem in loaded.errors] == ["E330"]
+    write_last_good(config.state_folder, LastGood(1.0, {"demand": "0"}, {"a.guard.yaml": failing}))
+    found = last_good_rules(config, loaded)
+    assert isinstance(found, RuleSets)
+    assert found.rulesets["demand"].rule("not-negative") is not None
+    assert [problem.code for problem in found.errors] == ["E330"]
+
+
+def test_a_hangup_before_it_serves_does_not_end_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with RecorderUpstream(NEGATIVE) as upstream:
+            laid_out(tmp_path, upstream.port, rules(5))
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", HELD_UP, "serve"), cwd=tmp_path, stderr=asyncio.subprocess.PIPE
+            )
+            proxy = Running(process)
+            await proxy.until(b"loading")
+            process.send_signal(signal.SIGHUP)
+            await proxy.until(b"console: ")
+            await proxy.stop()
+            assert process.returncode == 0
+
+    run(scenario())
+
+
+HELD_UP = """
+import os, signal, sys, time
+import guardproxy.cli.serve as serving
+from guardproxy.cli import main
+
+load = serving.load_all
+
+def slowly(*arguments):
+    hung_up = signal.getsignal(signal.SIGHUP)
+    print("loading", file=sys.stderr, flush=True)
+    while hung_up is not signal.SIG_IGN:  # where it is not ignored, wait for the end
+        time.sleep(0.01)
+    return load(*arguments)
+
+serving.load_all = slowly
+main()
+"""
+
+
 def test_no_file_at_all_where_rules_were_served_is_no_start_without_rules(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with RecorderUpstream(NEGATIVE) as upstream:
@@ -276,6 +349,11 @@ def test_no_file_at_all_where_rules_were_served_is_no_start_without_rules(tmp_pa
             proxy = await Running.start(tmp_path)
             assert await proxy.ask() == 5
             assert b"the rule files are gone" in proxy.said
+            # Nor are they a set without rules when somebody asks for another look.
+            proxy.process.send_signal(signal.SIGHUP)
+            await proxy.until(b"rules.reload_asked")
+            assert await proxy.ask() == 5
+            assert not json.loads(await proxy.get("/v1/rules"))["reload"]["ok"]
             await proxy.stop()
             shutil.rmtree(tmp_path / "holds-state")
             proxy = await Running.start(tmp_path)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -98,10 +99,17 @@ def test_a_new_file_a_removed_one_and_a_comment_are_seen(tmp_path: Path) -> None
             (tmp_path / "deep" / "er" / "b.guard.yaml").unlink()
             await until(lambda: keeper.results["changed"] == 2, "the removal is read")
             assert service.plane.routes[0].guard.ruleset.rule("more") is None
-            before = service.plane.routes[0].served
+            before = said(await ask(service, infer([1.0])), b"Ruleset")
             (tmp_path / "a.guard.yaml").write_text("# why\n" + rules(5))
             await until(lambda: keeper.results["same"], "the comment is read")
-            assert service.plane.routes[0].served is before
+            assert keeper.results["changed"] == 2
+            assert said(await ask(service, infer([1.0])), b"Ruleset") == before
+            rule = service.plane.routes[0].guard.ruleset.rule("not-negative")
+            assert rule is not None
+            assert rule.place.line == 6
+            served = service.plane.routes[0].served
+            await keeper.reload()
+            assert service.plane.routes[0].served is served
 
     run(scenario())
 
@@ -394,6 +402,55 @@ def test_reloads_under_load_fail_no_request_and_each_answer_comes_from_one_set(t
             assert keeper.results == {"changed": 40, "failed": 20}
             assert len({fingerprint for fingerprint, _ in seen}) > 5
             assert all(values[fingerprint] == value for fingerprint, value in seen)
+
+    run(scenario())
+
+
+def test_a_change_between_reading_the_files_and_the_start_is_seen(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (tmp_path / "a.guard.yaml").write_text(rules(5))
+        async with RecorderUpstream(NEGATIVE) as upstream:
+
+            def meanwhile() -> float:
+                # The first to ask for the time does so after the files were read, and before anything serves.
+                if not changed:
+                    (tmp_path / "a.guard.yaml").write_text(rules(6))
+                    changed.append(True)
+                return time.time()
+
+            changed: list[bool] = []
+            async with serving(upstream.port, folder=tmp_path, config=QUICK, clock=meanwhile) as service:
+                await until(lambda: keeper_of(service).results["changed"], "the change is read")
+                assert served_value((await ask(service, infer([1.0]))).body) == 6
+
+    run(scenario())
+
+
+def test_a_fault_of_ours_while_files_are_read_is_a_refusal_that_everybody_hears_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        (tmp_path / "a.guard.yaml").write_text(rules(5))
+        async with (
+            RecorderUpstream(NEGATIVE) as upstream,
+            serving(upstream.port, folder=tmp_path, config=STILL) as service,
+        ):
+
+            def fail(*_: object) -> None:
+                raise RecursionError
+
+            with monkeypatch.context() as patched:
+                patched.setattr("guardproxy.proxy.reload.load_rules", fail)
+                (tmp_path / "a.guard.yaml").write_text(rules(6))
+                status, body = await admin(service, "/v1/rules/reload", "POST")
+                assert (status, json.loads(body)["problems"][0]["message"]) == (
+                    422,
+                    "guardproxy itself failed on these files (RecursionError)",
+                )
+                assert (keeper_of(service).ok, keeper_of(service).results["failed"]) == (False, 1)
+                assert served_value((await ask(service, infer([1.0]))).body) == 5
+            assert (await admin(service, "/v1/rules/reload", "POST"))[0] == 200
+            assert served_value((await ask(service, infer([1.0]))).body) == 6
 
     run(scenario())
 

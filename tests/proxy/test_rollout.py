@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 from guardproxy.config import Config
+from guardproxy.decision import Outcome
 from guardproxy.guard.screen import judge_request, judge_response
 from guardproxy.proxy.candidate import CPU_SHARE, MAX_ROWS, Comparison, Judged
 from guardproxy.proxy.facts import facts_at
 from guardproxy.proxy.history import History
+from guardproxy.proxy.standing import UNMET_AFTER
 from guardproxy.recording import Skipped, read_recording
 from guardproxy.rules import View
 from guardproxy.service import Service
@@ -97,6 +99,9 @@ def test_a_reload_keeps_a_demotion_unless_the_rule_changed(tmp_path: Path) -> No
             path.write_text(rule_file(HOLDS, "{id: other, require: output.demand < 9e9}"))
             assert (await keeper_of(service).reload()).changed
             assert said(await ask(service, infer([1.0] * 300)), b"Outcome") == "warned"
+            path.write_text("# a comment\n" + path.read_text())
+            assert not (await keeper_of(service).reload()).changed
+            assert said(await ask(service, infer([1.0] * 300)), b"Outcome") == "warned"
             path.write_text(rule_file(HOLDS.replace("100", "101")))
             assert (await keeper_of(service).reload()).changed
             assert said(await ask(service, infer([1.0] * 300)), b"Outcome") == "held"
@@ -179,8 +184,8 @@ def test_a_candidate_is_compared_and_changes_nothing(tmp_path: Path) -> None:
             route = service.plane.routes[0]
             (said_of,) = json.loads((await admin(service, "/v1/rules"))[1])["candidate"]["models"]
             assert said_of["rules"] == [
-                {"rule": "not-negative", "added": 0, "removed": 1},
-                {"rule": "too-much", "added": 1, "removed": 0},
+                {"rule": "not-negative", "added": 0, "removed": 1, "unknown": 0, "errors": 0},
+                {"rule": "too-much", "added": 1, "removed": 0, "unknown": 0, "errors": 0},
             ]
             assert said_of["differing"] == 2
             metrics = (await admin(service, "/metrics"))[1]
@@ -201,6 +206,37 @@ def test_a_candidate_is_compared_and_changes_nothing(tmp_path: Path) -> None:
             assert (route.comparison.exchanges, route.comparison.added) == (0, {})
             await ask(service, infer([1.0, 2.0, 3.0]))
             assert route.comparison.exchanges == 1
+
+    run(scenario())
+
+
+def test_a_rule_that_the_breaker_took_down_is_no_difference_of_a_candidate_that_has_it_too(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        active, candidate = tmp_path / "rules", tmp_path / "next"
+        for folder in (active, candidate):
+            folder.mkdir()
+            (folder / "a.guard.yaml").write_text(rule_file(HOLDS))
+        config = Config(reload_every_s=3600.0, rules_candidate=candidate)
+        async with (
+            RecorderUpstream(ok(demand([500.0] * 300), JSON)) as upstream,
+            serving(upstream.port, folder=active, config=config) as service,
+        ):
+            await trip(service)
+            comparison = service.plane.routes[0].comparison
+            assert said(await ask(service, infer([1.0] * 300)), b"Outcome") == "warned"
+            assert comparison.pairs == {
+                (Outcome.HELD, Outcome.HELD): 300,
+                (Outcome.WARNED, Outcome.WARNED): 300,
+            }
+
+            # What another limit of the rule would do is what one wants to know.
+            (candidate / "a.guard.yaml").write_text(rule_file(HOLDS.replace("100", "101")))
+            assert service.built.candidate is not None
+            assert (await service.built.candidate.reload()).changed
+            await ask(service, infer([1.0] * 300))
+            assert comparison.pairs == {(Outcome.WARNED, Outcome.HELD): 300}
 
     run(scenario())
 
@@ -282,6 +318,17 @@ def test_a_sample_of_exchanges_is_compared_and_huge_ones_never_are() -> None:
     assert whole.skipped == {"large": 1}
 
 
+def test_rules_of_the_candidate_that_have_no_answer_are_counted_by_rule() -> None:
+    comparison = Comparison()
+    rules = "  - {id: u, require: features.gone > 0, on_unknown: ignore}\n  - {id: e, require: 'lower(features.x) == \"a\"'}\n"
+    for y in (4.0, 5.0):
+        comparison.compare(make_guard(rules), judged(ALLOWS, y=y))
+    assert comparison.as_json()["rules"] == [
+        {"rule": "e", "added": 0, "removed": 0, "unknown": 0, "errors": 2},
+        {"rule": "u", "added": 0, "removed": 0, "unknown": 2, "errors": 0},
+    ]
+
+
 def test_a_fault_of_the_candidate_is_counted_and_goes_no_further() -> None:
     comparison = Comparison()
     candidate = make_guard(ALLOWS)
@@ -317,6 +364,25 @@ def test_what_passes_is_recorded_without_the_fields_to_redact(tmp_path: Path) ->
         assert last.redacted == ("features.store",)
         assert last.identity
         assert b"secret" not in b"".join(path.read_bytes() for path in (tmp_path / "traffic").rglob("*.gz"))
+
+    run(scenario())
+
+
+def test_a_name_to_redact_that_no_exchange_has_is_told_before_much_is_recorded_in_the_clear(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        config = Config(record_dir=tmp_path, record_redact=("features.stoer",), reload_every_s=3600.0)
+        async with (
+            RecorderUpstream(ok(demand([40.0]), JSON)) as upstream,
+            serving(upstream.port, rules=rules(5), config=config) as service,
+        ):
+            for _ in range(UNMET_AFTER - 1):
+                await ask(service, infer([1.0]))
+            assert json.loads((await admin(service, "/readyz"))[1])["degraded"] == []
+            await ask(service, infer([1.0]))
+            (told,) = json.loads((await admin(service, "/readyz"))[1])["degraded"]
+            assert told == "No recorded exchange had what is to be redacted: features.stoer."
 
     run(scenario())
 

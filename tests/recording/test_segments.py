@@ -53,6 +53,8 @@ def test_a_file_is_done_after_its_span_and_when_it_is_large(tmp_path: Path) -> N
     one.append("demand", START + 60, b"h", b"x")
     one.append("demand", START + 120, b"h", b"x")
     assert len(names(tmp_path)) == 2, "the first file was large enough"
+    sizes = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert (one.files, one.disk_bytes) == (2, sizes), "what was written is told before the next sweep"
     one.append("demand", START + 120 + SPAN_S, b"h", b"x")
     assert [name.endswith(".part") for name in names(tmp_path)].count(True) == 1
     one.sweep(START + 300 + 2 * SPAN_S)

@@ -31,7 +31,7 @@ def test_a_written_limit_takes_the_place_of_the_default() -> None:
     ruleset = _rules("limits: {hold: 2.5% per 90s, reject: 100% per 1h, then: warn}\n" + _HOLD)
     assert _said(ruleset.limits) == [(Action.HOLD, 0.025, 90.0), (Action.REJECT, 1.0, 3600.0)]
     assert str(ruleset.limits[0].place) == "demand.guard.yaml:4:16"
-    assert ruleset.rules[0].limits == (DEFAULT_LIMIT,)  # a rule's own is its own
+    assert _said(ruleset.rules[0].limits) == [(Action.HOLD, 0.025, 90.0)]
 
 
 def test_a_limit_on_something_else_leaves_the_default_on_holds() -> None:
@@ -60,3 +60,11 @@ def test_the_holds_of_a_score_are_limited_too() -> None:
     assert reject is not None
     assert hold.limits == (DEFAULT_LIMIT,)
     assert reject.limits == ()
+
+
+def test_a_models_limit_stands_in_for_the_default_of_its_rules_and_not_for_what_a_rule_says() -> None:
+    ruleset = _rules("limits: {hold: 60% per 5m}\n" + _HOLD + "    limits: {hold: 1% per 10m}\n")
+    assert _said(ruleset.rules[0].limits) == [(Action.HOLD, 0.01, 600.0)]
+    assert _said(_rules("limits: {hold: 60% per 5m}\n" + _HOLD).rules[0].limits) == [
+        (Action.HOLD, 0.6, 300.0)
+    ]

@@ -59,7 +59,7 @@ def changed(old: str, new: str) -> tuple[set[str], bool]:
 @pytest.mark.parametrize(
     ("old", "new", "rules"),
     [
-        ("hold: 20%", "hold: 21%", set()),
+        ("hold: 20%", "hold: 21%", {"score-hold"}),
         ("[bad, worse]", "[bad, worst]", {"worded"}),
         ("known: [1, 2]", "known: [1, 3]", {"listed"}),
         ("title: Ratio", "title: Share", {"kpi-ratio"}),

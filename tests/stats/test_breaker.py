@@ -1,6 +1,6 @@
 """The breaker: when a rule is demoted, what it still counts then, and when it acts again. The clock is handed in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def ruleset(*rules: Rule, limits: tuple[Limit, ...] = ()) -> Ruleset:
     return make_ruleset("m", rules, limits=limits)
 
 
-def decision(rules: Ruleset, by_rule: dict[str, Sequence[Verdict]]) -> Decision:
+def decision(rules: Ruleset, by_rule: Mapping[str, Sequence[Verdict]]) -> Decision:
     """A decision with these verdicts; rules that are not named are ok."""
     ids = tuple(one.id for one in rules.rules if one.mode is not Mode.OFF)
     rows = len(next(iter(by_rule.values())))
@@ -314,6 +314,18 @@ def test_a_clock_that_is_set_back_does_not_stop_the_breaker() -> None:
     breaker.look(1000.0)
     breaker.add([Seen(1000.1, share(rules, "a", 300, 300))])
     assert words(breaker.look(1000.2)) == [("a", "limit")]
+
+
+def test_after_a_clock_was_set_back_a_demoted_rule_waits_one_window() -> None:
+    rules = ruleset(rule("a"))
+    breaker = Breaker(rules)
+    breaker.add([Seen(50_000.0, share(rules, "a", 300, 300))])
+    assert words(breaker.look(50_000.0)) == [("a", "limit")]
+    breaker.add([Seen(1000.0, share(rules, "a", 0, 300))])
+    assert breaker.look(1000.0) == []
+    assert breaker.tripped["a"].at == 1000.0
+    breaker.add([Seen(1000.0 + WINDOW_S, share(rules, "a", 0, 300))])
+    assert words(breaker.look(1000.0 + WINDOW_S)) == [("a", "calm")]
 
 
 @settings(max_examples=60, deadline=None)

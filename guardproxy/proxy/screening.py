@@ -1,0 +1,66 @@
+"""From the bytes of a request or a response to what the guard makes of them.
+
+Decides what of a body is read (decompressed within bounds, whole) and what becomes of a patch that the response cannot take.
+Computes only: may run in a thread. What a client gets is left to `exchange`.
+"""
+
+from typing import Final
+
+import structlog
+
+from guardproxy.codecs import decompress
+from guardproxy.decision import RequestFacts
+from guardproxy.errors import DecodeError, PatchError
+from guardproxy.guard import Guard, Screening, screen_request, screen_response
+from guardproxy.guard.resolve import withhold
+from guardproxy.guard.screen import Screened
+from guardproxy.message import Message
+from guardproxy.proxy.route import Route
+from guardproxy.wire import RequestHead, UpstreamResponse
+
+log = structlog.get_logger("guardproxy.proxy")
+
+MAX_RATIO: Final = 100
+
+
+def read_and_screen(
+    guard: Guard, head: RequestHead, body: bytes, route: Route, facts: RequestFacts, demoted: frozenset[str]
+) -> Screening:
+    """Judge a request. Raises DecodeError where it cannot be read."""
+    content_type = head.get(b"content-type")
+    message = Message(
+        _plain(body, head.get(b"content-encoding"), route.max_body),
+        None if content_type is None else content_type.decode("latin-1"),
+        head.get(b"idempotency-key") or b"",
+    )
+    return screen_request(guard, message, facts, route.history, demoted)
+
+
+def screen_and_patch(
+    guard: Guard, screening: Screening, response: UpstreamResponse, route: Route, decision_id: str
+) -> tuple[Screened, bytes]:
+    """Judge a response; return the decision and the body to serve. Raises DecodeError where it cannot be read."""
+    head = response.head
+    if head.until_close:
+        raise DecodeError("the end of the response cannot be told from a cut")
+    message = Message(_plain(response.body, head.get(b"content-encoding"), route.max_body))
+    screened = screen_response(guard, screening, message)
+    decision = screened.decision
+    if not decision.patch or decision.rejected or decision.withheld:
+        return screened, response.body
+    rows = screening.table.rows
+    try:
+        return screened, guard.codec.splice(message, rows, decision.patch)
+    except PatchError as error:
+        # A response that cannot take a value (a number for a text): its row is withheld.
+        log.warning("patch.refused", route=route.path, decision=decision_id, detail=str(error))
+        codec = guard.codec
+        failing = [patch.row for patch in decision.patch if codec.replacement_problem(message, rows, patch)]
+        held_back = withhold(decision, tuple(failing) or tuple(patch.row for patch in decision.patch))
+        return Screened(held_back, screened.predictions), message.body
+
+
+def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:
+    if coding is None:
+        return body
+    return decompress(body, coding.decode("latin-1"), max_bytes=limit, max_ratio=MAX_RATIO)
