@@ -121,7 +121,7 @@ def table_from_columns(columns: Mapping[str, Sequence[Cell]], rows: int) -> Tabl
     for position, cells in enumerate(columns.values()):
         if len(cells) != rows:
             raise ValueError(f"column {fields[position]!r} has {len(cells)} cells, expected {rows}")
-        plain = _fill(block[position], cells)
+        plain = fill_numbers(block[position], cells)
         if not plain:
             exact[fields[position]] = tuple(None if cell != cell else cell for cell in cells)
     block.flags.writeable = False
@@ -145,7 +145,8 @@ def is_plain_number(cell: object) -> bool:
     return type(cell) is int and -EXACT_INTEGERS < cell < EXACT_INTEGERS
 
 
-def _fill(target: Floats, cells: Sequence[Cell]) -> bool:
+def fill_numbers(target: Floats, cells: Sequence[Cell]) -> bool:
+    """Put a field's plain numbers into a block; tell whether it had nothing else but missing cells."""
     plain = True
     for row, cell in enumerate(cells):
         if is_plain_number(cell):

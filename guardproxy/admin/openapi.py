@@ -94,7 +94,7 @@ _OPERATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "reload_rules": {
         "summary": "Read the rule files now; 422 carries the full diagnosis, and the rules from before are served on",
-        "ok": _object("ok", "changed", "ruleset", "problems", "text", "seconds"),
+        "ok": _object("ok", "changed", "ruleset", "problems", "problems_total", "text", "seconds"),
         "errors": (409, 422),
     },
     "rearm_rule": {

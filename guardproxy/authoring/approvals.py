@@ -12,7 +12,7 @@ from typing import Final
 
 from guardproxy.holds import Hold, State
 from guardproxy.rules import Field
-from guardproxy.rules.context import ref_text
+from guardproxy.rules.written import ref_text
 
 MIN_APPROVALS: Final = 5
 MIN_SHARE: Final = 0.9

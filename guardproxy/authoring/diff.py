@@ -141,7 +141,7 @@ def _number(text: str) -> float | None:
         try:
             return convert(text)
         except ValueError:
-            continue
+            continue  # written in another way, or no number at all
     return None
 
 

@@ -76,7 +76,6 @@ class Seen:
     present: int = 0
     numbers: Sample = field(default_factory=Sample)
     whole: bool = True
-    huge: bool = False
     levels: dict[float, int] | None = field(default_factory=dict)
     values: dict[Cell, int] | None = field(default_factory=dict)
     vectors: int = 0
@@ -114,7 +113,6 @@ class Observed:
     bases: dict[str, Sample] = field(default_factory=dict)
     gaps: Sample = field(default_factory=Sample)
     redacted: set[str] = field(default_factory=set)
-    lost_fields: int = 0
 
     def named(self, space: str) -> list[Seen]:
         """Return the fields of a space that were not redacted, in the order in which they came."""
@@ -173,7 +171,6 @@ def _look(found: Observed, space: str, table: Table, weights: Floats, draw: np.r
         one = found.fields.get((space, name))
         if one is None:
             if len(found.fields) >= MAX_FIELDS:
-                found.lost_fields += 1
                 continue
             one = found.fields[space, name] = Seen(space, name)
         one.rows += table.rows

@@ -78,12 +78,12 @@ def is_plain(value: str) -> bool:
     return entry is not None and isinstance(entry.value, Scalar) and entry.value.value == value
 
 
-def folded(value: str, width: int = WIDTH - 20) -> list[str]:
+def folded(value: str) -> list[str]:
     """Cut an expression at blanks outside its texts, before `and`, `or`, `then` and `else` where there is one."""
     lines: list[str] = []
     line: list[str] = []
     for word in _WORDS.findall(value):
-        if line and len(" ".join([*line, word])) > width:
+        if line and len(" ".join([*line, word])) > WIDTH - 20:
             at = max((i for i, each in enumerate(line) if i and each in _JOINTS), default=len(line))
             lines.append(" ".join(line[:at]))
             line = line[at:]

@@ -21,6 +21,7 @@ from guardproxy.authoring.keys import (
 )
 from guardproxy.decision import Action, Meanwhile, Mode, OnExpiry, Outcome, Scope, Severity, Verdict
 from guardproxy.rules.checks import CHECK_KEYS
+from guardproxy.rules.personal import PERSONAL
 from guardproxy.rules.reader import DEFAULT_KEYS, RULE_KEYS
 from guardproxy.rules.sheets import DOCUMENT_KEYS, FORMAT
 
@@ -191,7 +192,7 @@ _PART_SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
         **dict.fromkeys(("min_chars", "max_chars"), _COUNT),
         "pii": {
             **_TEXTS,
-            "items": _words(["card", "email", "iban", "phone"]),
+            "items": _words(PERSONAL),
         },
     },
     "json_schema": {"field": _FIELD, "schema": {"type": ["object", "boolean"]}},

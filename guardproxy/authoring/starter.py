@@ -10,8 +10,8 @@ from typing import Final
 
 from guardproxy.authoring.scalars import is_plain
 from guardproxy.profile.model import FieldKind, FieldProfile, Profile, Role
-from guardproxy.rules.context import ref_text
 from guardproxy.rules.model import Field
+from guardproxy.rules.written import ref_text
 
 MAX_VALUES: Final = 20
 

@@ -18,7 +18,7 @@ from guardproxy.guard.recorded import Recorded
 from guardproxy.guard.rejudge import Judge, Key
 from guardproxy.profile.model import Profile, Role
 from guardproxy.rules import Field, load_rulesets
-from guardproxy.rules.context import ref_text
+from guardproxy.rules.written import ref_text
 from guardproxy.source import Problem
 from guardproxy.table import Cell
 

@@ -1,4 +1,8 @@
-"""`guardproxy config check|schema`."""
+"""`guardproxy config check|schema`.
+
+Decides that everything is read as the server would read it, and every problem told in one run. What a configuration may
+hold is left to `config`, what its rule files may hold to `rules`.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""`guardproxy explain [CODE]`: what a problem's code means, with an example before and after."""
+"""`guardproxy explain [CODE]`: what a problem's code means, with an example before and after.
+
+Decides how a page is printed, and that all codes are listed where none is named. What stands on a page is left to `pages`.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""`guardproxy rules check`: what is wrong with rule files, and with recorded traffic what they miss."""
+"""`guardproxy rules check`: what is wrong with rule files, and with recorded traffic what they miss.
+
+Decides options and exit codes (0 no error, 2 a file is invalid). What traffic says about rules is left to `guard.evidence`.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""`guardproxy rules suggest`: rules proposed from recorded traffic, in a new file."""
+"""`guardproxy rules suggest`: rules proposed from recorded traffic, in a new file.
+
+Decides where the file goes, and that none is ever written over. Which rules are proposed is left to `authoring.suggest`.
+"""
 
 import json
 import sys

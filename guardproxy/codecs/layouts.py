@@ -27,7 +27,7 @@ from guardproxy.codecs.cells import (
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import Doubled, is_exact_block
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
-from guardproxy.table import Cell, Floats, Table, is_plain_number
+from guardproxy.table import Cell, Floats, Table, fill_numbers
 
 Values: TypeAlias = "Sequence[Any] | Floats"
 """A column of JSON values; a float64 block where a large batch was read as one."""
@@ -114,7 +114,7 @@ def columns_table(columns: Sequence[tuple[str, Values]], rows: int, *, exact: bo
             continue
         assert not isinstance(values, np.ndarray)  # noqa: S101 (a block is its own numbers)
         cells = cells_of(values, exact=exact)
-        if not _fill(block[position], cells):
+        if not fill_numbers(block[position], cells):
             beside[name] = tuple(None if cell != cell else cell for cell in cells)
     block.flags.writeable = False
     return Table(tuple(name for name, _ in columns), rows, block, beside)
@@ -373,17 +373,6 @@ def _wide_column(name: str, cells: Any) -> list[tuple[str, Values]]:
     if width == 1:
         return [(name, [cell[0] for cell in cells])]
     return [(f"{name}[{at}]", [cell[at] for cell in cells]) for at in range(width)]
-
-
-def _fill(target: Floats, cells: Sequence[Cell]) -> bool:
-    """Put a column's plain numbers into a block; tell whether it had nothing else but missing cells."""
-    plain = True
-    for row, cell in enumerate(cells):
-        if is_plain_number(cell):
-            target[row] = cell
-        elif cell is not None:
-            plain = False
-    return plain
 
 
 def _number_column(values: Sequence[Any]) -> Floats | None:

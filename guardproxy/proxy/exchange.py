@@ -85,7 +85,13 @@ class GuardedExchange:
         exchange, route = self._exchange, self._route
         try:
             return read_and_screen(
-                self._served.guard, exchange.head, exchange.body, route, facts_at(self.at), self._demoted
+                self._served.guard,
+                exchange.head,
+                exchange.body,
+                route.max_body,
+                facts_at(self.at),
+                route.history,
+                self._demoted,
             )
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
@@ -188,7 +194,9 @@ class GuardedExchange:
         try:
             if self._screening is None:
                 raise RuntimeError("a response was collected for a request that was not screened")  # noqa: TRY301
-            return screen_and_patch(self._served.guard, self._screening, response, self._route, self.id)
+            return screen_and_patch(
+                self._served.guard, self._screening, response, self._route.max_body, self.id
+            )
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:

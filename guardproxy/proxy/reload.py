@@ -34,6 +34,9 @@ FAULT: Final = "guardproxy itself failed on these files ({error})"
 _AFTER_A_FAULT: Final = "the log has the details (rules.fault): please report them"
 MAX_LOGGED: Final = 20
 MAX_SHOWN: Final = 50
+MAX_KEPT: Final = 10_000
+MAX_TOLD: Final = 1_000
+"""Problems in the answer to who asked for a reload: a thousand files can hold hundreds each."""
 RESULTS: Final = ("changed", "same", "failed")
 
 Shapes = Mapping[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
@@ -65,7 +68,8 @@ class Report:
             "ok": self.ok,
             "changed": self.changed,
             "ruleset": dict(self.rulesets),
-            "problems": [problem.as_json() for problem in self.problems],
+            "problems": [problem.as_json() for problem in self.problems[:MAX_TOLD]],
+            "problems_total": len(self.problems),
             "text": self.text,
             "seconds": round(self.seconds, 4),
         }
@@ -296,4 +300,4 @@ def drawn(found: RuleSets) -> str:
 
 
 def _worst_first(found: RuleSets) -> tuple[Problem, ...]:
-    return tuple(sorted(found.problems, key=lambda problem: problem.severity != "error"))
+    return tuple(sorted(found.problems, key=lambda problem: problem.severity != "error")[:MAX_KEPT])

@@ -11,11 +11,10 @@ import structlog
 from guardproxy.codecs import decompress
 from guardproxy.decision import RequestFacts
 from guardproxy.errors import DecodeError, PatchError
-from guardproxy.guard import Guard, Screening, screen_request, screen_response
+from guardproxy.guard import Guard, Past, Screening, screen_request, screen_response
 from guardproxy.guard.resolve import withhold
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
-from guardproxy.proxy.route import Route
 from guardproxy.wire import RequestHead, UpstreamResponse
 
 log = structlog.get_logger("guardproxy.proxy")
@@ -24,26 +23,32 @@ MAX_RATIO: Final = 100
 
 
 def read_and_screen(
-    guard: Guard, head: RequestHead, body: bytes, route: Route, facts: RequestFacts, demoted: frozenset[str]
+    guard: Guard,
+    head: RequestHead,
+    body: bytes,
+    max_body: int,
+    facts: RequestFacts,
+    past: Past,
+    demoted: frozenset[str],
 ) -> Screening:
-    """Judge a request. Raises DecodeError where it cannot be read."""
+    """Judge a request of at most `max_body` bytes. Raises DecodeError where it cannot be read."""
     content_type = head.get(b"content-type")
     message = Message(
-        _plain(body, head.get(b"content-encoding"), route.max_body),
+        _plain(body, head.get(b"content-encoding"), max_body),
         None if content_type is None else content_type.decode("latin-1"),
         head.get(b"idempotency-key") or b"",
     )
-    return screen_request(guard, message, facts, route.history, demoted)
+    return screen_request(guard, message, facts, past, demoted)
 
 
 def screen_and_patch(
-    guard: Guard, screening: Screening, response: UpstreamResponse, route: Route, decision_id: str
+    guard: Guard, screening: Screening, response: UpstreamResponse, max_body: int, decision_id: str
 ) -> tuple[Screened, bytes]:
-    """Judge a response; return the decision and the body to serve. Raises DecodeError where it cannot be read."""
+    """Judge a response of at most `max_body` bytes; return the decision and the body to serve. Raises DecodeError where it cannot be read."""
     head = response.head
     if head.until_close:
         raise DecodeError("the end of the response cannot be told from a cut")
-    message = Message(_plain(response.body, head.get(b"content-encoding"), route.max_body))
+    message = Message(_plain(response.body, head.get(b"content-encoding"), max_body))
     screened = screen_response(guard, screening, message)
     decision = screened.decision
     if not decision.patch or decision.rejected or decision.withheld:
@@ -53,7 +58,7 @@ def screen_and_patch(
         return screened, guard.codec.splice(message, rows, decision.patch)
     except PatchError as error:
         # A response that cannot take a value (a number for a text): its row is withheld.
-        log.warning("patch.refused", route=route.path, decision=decision_id, detail=str(error))
+        log.warning("patch.refused", model=guard.model, decision=decision_id, detail=str(error))
         codec = guard.codec
         failing = [patch.row for patch in decision.patch if codec.replacement_problem(message, rows, patch)]
         held_back = withhold(decision, tuple(failing) or tuple(patch.row for patch in decision.patch))

@@ -1,4 +1,7 @@
-"""What an operator may choose about recording, with the bounds that hold where nothing is chosen."""
+"""What an operator may choose about recording, with the bounds that hold where nothing is chosen.
+
+Decides the bounds. Holding to them is left to `recorder` and `segments`, reading a configuration to `config`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

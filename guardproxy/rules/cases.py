@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from guardproxy.decision import Outcome, Verdict
-from guardproxy.rules.context import Context, plain_cell
+from guardproxy.rules.context import Context
 from guardproxy.rules.exceptions import day_meant
 from guardproxy.rules.foreign import OUTCOMES, VERDICTS
 from guardproxy.rules.language import REQUEST_KINDS, Kind, Program, Ref
 from guardproxy.rules.language.nodes import Name
 from guardproxy.rules.model import Case, CaseRow, Expected, Given
 from guardproxy.rules.names import is_stat
+from guardproxy.rules.written import plain_cell
 from guardproxy.source import (
     Entry,
     MappingNode,

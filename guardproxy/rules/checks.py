@@ -2,7 +2,7 @@
 
 Decides that a range, a change, a set, an order and a demand are all one expression, so that both back-ends of the
 language serve them; the profile and probabilities look at many cells at once and are left to `blocks`, what is asked of
-text and of many fields at once is read by `text_checks`.
+text and of many fields at once is read by `text_checks` and `schema_checks`.
 """
 
 import json
@@ -13,16 +13,12 @@ from itertools import pairwise
 from typing import Final
 
 from guardproxy.decision import Scope
-from guardproxy.rules.context import Context, number_text, ref_text
+from guardproxy.rules.context import Context
 from guardproxy.rules.language import Kind, Program
 from guardproxy.rules.model import Check, Field
-from guardproxy.rules.text_checks import (
-    fields_of,
-    read_confidence,
-    read_json_schema,
-    read_missing_share,
-    read_text,
-)
+from guardproxy.rules.schema_checks import read_json_schema
+from guardproxy.rules.text_checks import fields_of, read_confidence, read_missing_share, read_text
+from guardproxy.rules.written import number_text, ref_text
 from guardproxy.source import Entry, MappingNode, Node, Scalar, SequenceNode, kind_of
 
 SLACK: Final = 1e-9

@@ -3,10 +3,8 @@
 Decides how a node becomes a field, an expression or an operand of one. Which keys hold them is left to the readers.
 """
 
-import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from guardproxy.rules.foreign import KEYS, NESTS, SHAPES, mapping_of
 from guardproxy.rules.language import Flaw, Kind, Program, Ref, Template, compile_expression, compile_template
 from guardproxy.rules.model import Field, Locus
 from guardproxy.rules.names import ModelNames
+from guardproxy.rules.written import number_text, parse_field, ref_text
 from guardproxy.source import (
     MAX_PROBLEMS,
     Entry,
@@ -34,11 +33,6 @@ from guardproxy.source import (
     likely,
 )
 
-_DOTTED: Final = re.compile(r"(features|output)\.([A-Za-z_][A-Za-z0-9_]*)")
-_QUOTED: Final = re.compile(r'(features|output)\[\s*("(?:[^"\\]|\\.)*")\s*\]')
-_KEYWORDS: Final = frozenset(
-    ("and", "or", "not", "in", "is", "missing", "if", "then", "else", "true", "false")
-)
 _SPACES: Final = ("features", "output")
 _NO_HINTS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -336,70 +330,3 @@ def _field_help(node: Node) -> str:
 
 
 _FIELD_HELP: Final = 'write features.NAME or output.NAME, or features["odd name"]'
-
-
-def parse_field(text: str) -> Field | None:
-    """Read `features.x`, `output.y` or `features["odd name"]`; None when it is none of these."""
-    if match := _DOTTED.fullmatch(text):
-        return Field(match.group(1), match.group(2))
-    if match := _QUOTED.fullmatch(text):
-        try:
-            return Field(match.group(1), json.loads(match.group(2)))
-        except ValueError:
-            return None
-    return None
-
-
-def ref_text(named: Field) -> str:
-    """Write a field as it stands in an expression."""
-    whole = f"{named.space}.{named.name}"
-    if _DOTTED.fullmatch(whole) and named.name not in _KEYWORDS:
-        return whole
-    return f"{named.space}[{json.dumps(named.name)}]"
-
-
-def kebab(text: str) -> str:
-    """Return a text as an id is written, in plain letters; empty when nothing of it can be."""
-    for letter, plain in _LETTERS.items():
-        text = text.replace(letter, plain)
-    plain_text = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
-    return "-".join(re.findall(r"[a-z0-9]+", plain_text))
-
-
-_LETTERS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "ä": "ae",
-        "ö": "oe",
-        "ü": "ue",
-        "Ä": "Ae",
-        "Ö": "Oe",
-        "Ü": "Ue",
-        "ß": "ss",
-        "ø": "o",
-        "æ": "ae",
-        "ł": "l",
-    }
-)
-
-
-def number_text(value: float) -> str:
-    """Write a number as an expression's literal."""
-    return repr(value)
-
-
-def plain_cell(node: Node) -> tuple[bool, object]:
-    """Return (True, cell) for a leaf or a list of numbers; (False, None) for anything else."""
-    if isinstance(node, Scalar):
-        value = node.value
-        return True, None if value != value else value
-    if isinstance(node, Mapping):
-        return False, None
-    items = getattr(node, "items", ())
-    cells = (
-        tuple(item.value if isinstance(item, Scalar) else "" for item in items)
-        if isinstance(items, tuple)
-        else ()
-    )
-    if cells and all(cell is None or type(cell) in (int, float) for cell in cells):
-        return True, cells
-    return False, None

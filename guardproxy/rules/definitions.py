@@ -15,14 +15,16 @@ from typing import Final
 
 from guardproxy.decision import Action, Mode, Phase, Scope, Severity, Verdict
 from guardproxy.rules.checks import range_check
-from guardproxy.rules.context import Context, number_text
+from guardproxy.rules.context import Context
 from guardproxy.rules.language import Kind, OpenNames, Program, compile_expression
 from guardproxy.rules.language.flaws import FlawError
 from guardproxy.rules.language.nodes import Node as Tree
 from guardproxy.rules.language.nodes import Path, children
 from guardproxy.rules.language.parser import parse
 from guardproxy.rules.language.program import MAX_CHARACTERS
+from guardproxy.rules.language.tokens import RESERVED
 from guardproxy.rules.model import KPI_RULE, Kpi, Locus, Rule
+from guardproxy.rules.written import number_text
 from guardproxy.source import Entry, Node, Place, Scalar, SequenceNode, kind_of
 from guardproxy.table import Cell
 
@@ -36,7 +38,7 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 # A bare name in an expression must mean one thing.
 _RESERVED: Final = frozenset(
     (
-        *("and", "or", "not", "in", "is", "missing", "if", "then", "else", "true", "false"),
+        *RESERVED,
         *("features", "output", "previous", "profile", "request", "kpi", "lists"),
     )
 )

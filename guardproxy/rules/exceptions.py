@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from guardproxy.rules.context import Context, kebab
+from guardproxy.rules.context import Context
 from guardproxy.rules.language import Kind
 from guardproxy.rules.model import Unless
+from guardproxy.rules.written import kebab
 from guardproxy.source import Entry, MappingNode, Node, Place, Scalar, kind_of
 
 UNLESS_KEYS: Final = ("id", "when", "until", "owner", "why")
@@ -118,7 +119,7 @@ def day_meant(text: str) -> str:
         try:
             return f"write {date(year, month, day).isoformat()}"
         except ValueError:
-            continue
+            continue  # no such day in this order of its parts
     return ""
 
 

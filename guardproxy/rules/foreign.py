@@ -13,7 +13,6 @@ _BESIDE_RULES: Final = "belongs to the document, beside rules:"
 _IN_HOLD: Final = "belongs into hold: {queue: ..., sla: ...}"
 _RULE_MODE: Final = "write mode: enforce, shadow or off"
 _KPI_RULE: Final = "a KPI only counts (its rule is in shadow); for more, write a rule that reads kpi.NAME"
-_TESTED: Final = "a test has name, given and expect"
 
 _RULE: Final[Mapping[str, str]] = {
     # Prometheus.

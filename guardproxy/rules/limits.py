@@ -1,6 +1,6 @@
 """What the breaker allows a rule or a model: at most this share of the rows of a stretch of time.
 
-Decides how limits are written, and the limit that exists where none is. Counting rows and tripping is left to the proxy.
+Decides how limits are written, and the limit that exists where none is. Counting rows and tripping is left to `stats`.
 """
 
 import re

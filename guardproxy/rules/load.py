@@ -13,7 +13,7 @@ from typing import Any, Final
 from guardproxy.decision import Action
 from guardproxy.profile.model import Profile
 from guardproxy.rules.cases import MAX_CASES, Mention, check_fields, check_mentions, read_case
-from guardproxy.rules.context import Context, kebab, traced
+from guardproxy.rules.context import Context, traced
 from guardproxy.rules.definitions import (
     Definitions,
     compile_kpis,
@@ -30,6 +30,7 @@ from guardproxy.rules.reader import Defaults, read_defaults, read_rule
 from guardproxy.rules.ruleset import Ruleset, make_ruleset
 from guardproxy.rules.scores import read_score, warn_unreachable
 from guardproxy.rules.sheets import Part, Sheet, read_sheets
+from guardproxy.rules.written import kebab
 from guardproxy.source import Entry, MappingNode, Node, Place, Problem, Scalar
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})

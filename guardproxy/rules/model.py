@@ -1,7 +1,7 @@
 """What a rule file says, as values.
 
 Decides what a rule, a fallback, a hold and a test case are. How files become these is left to `load`, how they are
-judged to `bind`.
+judged to `bound`.
 """
 
 import hashlib

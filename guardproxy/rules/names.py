@@ -153,12 +153,9 @@ def known_names(
 def open_names(
     profile: Profile | None,
     stats: Mapping[tuple[str, str], float],
-    *,
-    lists: Mapping[str, frozenset[Cell]] = _NO_LISTS,
-    kpis: Mapping[str, Program] = _NO_KPIS,
 ) -> ModelNames:
     """Return names for expressions that were checked before: any field may turn up, statistics are folded in."""
-    return ModelNames(None, None, profile, stats, lists={**_domains(profile), **lists}, kpis=kpis)
+    return ModelNames(None, None, profile, stats, lists=_domains(profile))
 
 
 def profiled_output(profile: Profile, name: str, outputs: tuple[str, ...]) -> str | None:

@@ -7,12 +7,12 @@ chains and holds to `remedies`, whether the keys fit together to `agreement`.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypedDict
 
 from guardproxy.decision import Action, Mode, Phase, Scope, Severity, Verdict
 from guardproxy.rules.agreement import agree, warn
 from guardproxy.rules.checks import CHECK_KEYS, read_check
-from guardproxy.rules.context import Context, kebab
+from guardproxy.rules.context import Context
 from guardproxy.rules.exceptions import read_unless
 from guardproxy.rules.foreign import ACTIONS, COUNTS, KEYS, SCOPES, SEVERITIES
 from guardproxy.rules.language import Kind, Program, Ref
@@ -21,6 +21,7 @@ from guardproxy.rules.model import Check, FallbackSpec, HoldSpec, Limit, Rule, U
 from guardproxy.rules.modes import read_mode
 from guardproxy.rules.remedies import default_hold, read_fallback, read_hold
 from guardproxy.rules.scores import MAX_POINTS
+from guardproxy.rules.written import kebab
 from guardproxy.source import Entry, MappingNode, Node, Scalar, likely
 
 TEXT_KEYS: Final = ("title", "why", "owner", "runbook")
@@ -106,7 +107,7 @@ def _rule(node: Node, context: Context, defaults: Defaults, what: str) -> Rule |
     judged = context.within(scope)
     check = _check(node, entries, judged, what)
     switches = _switches(entries, context, defaults, what)
-    texts = {key: context.reader.text(entries[key].value, key) or "" for key in TEXT_KEYS if key in entries}
+    prose = _prose(entries, context, defaults)
     when = _when(entries, judged)
     unless = _unless(entries, judged)
     seen = tuple(_refs(check, when, judged))
@@ -115,12 +116,8 @@ def _rule(node: Node, context: Context, defaults: Defaults, what: str) -> Rule |
     message = _message(entries, judged, reads_output=reads or check is None)
     chain = _chain(entries, context)
     hold = _hold(entries, context, chain)
-    rest = _Rest(
-        tags=context.reader.texts(entries["tags"].value, "tags") if "tags" in entries else (),
-        for_s=_for(entries, scope, context),
-        points=_points(entries, context),
-        limits=_limits(entries, switches.action, context),
-    )
+    for_s, points = _for(entries, scope, context), _points(entries, context)
+    limits = _limits(entries, switches.action, context)
     uses = context.uses()
     if check is None or identity is None:
         return None
@@ -130,12 +127,7 @@ def _rule(node: Node, context: Context, defaults: Defaults, what: str) -> Rule |
         phase=Phase.RESPONSE if reads else Phase.REQUEST,
         reads_output=reads,
         when=when,
-        title=texts.get("title", ""),
         message=message,
-        why=texts.get("why", ""),
-        owner=texts.get("owner", "") or defaults.owner,
-        runbook=texts.get("runbook", ""),
-        tags=rest.tags,
         severity=switches.severity,
         mode=switches.mode,
         action=switches.action,
@@ -144,12 +136,13 @@ def _rule(node: Node, context: Context, defaults: Defaults, what: str) -> Rule |
         counts=_counts(switches, seen),
         place=context.locus(entries["id"].value.place),
         scope=scope,
-        for_s=rest.for_s,
+        for_s=for_s,
         unless=unless,
         canary=switches.canary,
-        points=rest.points,
-        limits=rest.limits,
+        points=points,
+        limits=limits,
         uses=uses,
+        **prose,
     )
     # What another key is meant by an unknown one is not known for certain, so nor is what the keys ask of each other.
     if isinstance(node, MappingNode) and not node.entries.keys() - {*RULE_KEYS, *LATER_RULE_KEYS}:
@@ -158,14 +151,25 @@ def _rule(node: Node, context: Context, defaults: Defaults, what: str) -> Rule |
     return rule if context.errors() == before else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """The keys of a rule that nothing else of it depends on."""
+class _Prose(TypedDict):
+    """What a rule says to people."""
 
+    title: str
+    why: str
+    owner: str
+    runbook: str
     tags: tuple[str, ...]
-    for_s: float
-    points: float
-    limits: tuple[Limit, ...]
+
+
+def _prose(entries: Mapping[str, Entry], context: Context, defaults: Defaults) -> _Prose:
+    texts = {key: context.reader.text(entries[key].value, key) or "" for key in TEXT_KEYS if key in entries}
+    return _Prose(
+        title=texts.get("title", ""),
+        why=texts.get("why", ""),
+        owner=texts.get("owner", "") or defaults.owner,
+        runbook=texts.get("runbook", ""),
+        tags=context.reader.texts(entries["tags"].value, "tags") if "tags" in entries else (),
+    )
 
 
 def _name_of(node: Node) -> str:

@@ -1,7 +1,7 @@
 """Fallback chains and holds of a rule: what may stand in for a suspect prediction, and how it is kept for review.
 
 Decides how they are written, and finds literal values that violate the rule they serve. Choosing among candidates at
-run time is left to `propose` and to the guard.
+run time is left to `bound` and to the guard.
 """
 
 import re
@@ -10,12 +10,13 @@ from typing import Final
 
 from guardproxy.decision import Meanwhile, OnExpiry, Scope
 from guardproxy.rules.blocks import ROW_CHECKS
-from guardproxy.rules.context import Context, kebab, plain_cell
+from guardproxy.rules.context import Context
 from guardproxy.rules.foreign import EXPIRIES, FALLBACKS, MEANWHILES
 from guardproxy.rules.language import Kind, LanguageError, Program, Ref, interpret
 from guardproxy.rules.model import DEFAULT_QUEUE, DEFAULT_SLA_S, Check, FallbackSpec, HoldSpec, Rule
 from guardproxy.rules.names import is_stat
 from guardproxy.rules.texts import SENTENCES
+from guardproxy.rules.written import kebab, plain_cell
 from guardproxy.source import Entry, MappingNode, Node, Place, Scalar, SequenceNode, did_you_mean, kind_of
 from guardproxy.table import Cell
 

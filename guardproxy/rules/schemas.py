@@ -1,7 +1,7 @@
 """JSON in text: whether it satisfies a JSON Schema, in bounded steps.
 
 Decides which schemas can be used and how long one may take with what a model wrote. How the schema is written in a rule
-is left to `text_checks`, what the verdict means to `texts`.
+is left to `schema_checks`, what the verdict means to `texts`.
 """
 
 import json
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from guardproxy.rules.language import LanguageError
-from guardproxy.rules.language.functions import compile_pattern, pattern_found
+from guardproxy.rules.language.functions import kept_pattern, pattern_found
 
 MAX_JSON_BYTES: Final = 1 << 20
 """A longer text is not read as JSON: its verdict is an error."""
@@ -22,7 +22,7 @@ MAX_STEPS: Final = 100_000
 A schema with references to itself can ask for more steps than there will ever be time, with a text of sixty characters.
 """
 KEPT: Final = 256
-"""Compiled schemas and patterns that are kept; rules of one process have fewer."""
+"""Compiled schemas that are kept; the rules of one process have fewer."""
 
 _SHOWN: Final = 60
 _REFERENCES: Final = ("$ref", "$dynamicRef")
@@ -151,7 +151,7 @@ def _check_inside(document: object) -> None:
                 if key in node:
                     raise SchemaError(f"{key} is not supported; {advice}")
             if isinstance(node.get("pattern"), str):
-                _pattern(node["pattern"])
+                kept_pattern(node["pattern"])
 
 
 def _counted(keyword: _Keyword) -> _Keyword:
@@ -172,7 +172,7 @@ def _counted(keyword: _Keyword) -> _Keyword:
 def _pattern_matches(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
     from jsonschema import ValidationError
 
-    if isinstance(instance, str) and not pattern_found(_pattern(pattern), instance):
+    if isinstance(instance, str) and not pattern_found(kept_pattern(pattern), instance):
         yield ValidationError("does not match")
 
 
@@ -199,8 +199,3 @@ def _spelled(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return json.dumps(value)
-
-
-@lru_cache(KEPT)
-def _pattern(pattern: str) -> Any:
-    return compile_pattern(pattern)

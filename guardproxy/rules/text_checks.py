@@ -1,9 +1,9 @@
-"""Check keys that look at whole cells: confidence, text, JSON in text, and the share that is missing.
+"""Check keys that look at whole cells: confidence, text, and the share that is missing.
 
-Decides what each may hold and what is wrong with it before any row is seen. Judging is left to `texts` and the plan.
+Decides what each may hold and what is wrong with it before any row is seen. Judging is left to `texts` and the plan, JSON
+in text to `schema_checks`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -12,25 +12,21 @@ from guardproxy.rules.context import Context
 from guardproxy.rules.foreign import PII
 from guardproxy.rules.language.functions import PatternError, PatternLibraryMissingError, compile_pattern
 from guardproxy.rules.model import Check, Field, TextCheck
-from guardproxy.rules.schemas import SchemaError, SchemaLibraryMissingError, compile_schema
+from guardproxy.rules.personal import PERSONAL
+from guardproxy.rules.schema_checks import PATTERN_HELP, RE2_HELP
 from guardproxy.source import (
     Entry,
     MappingNode,
     Node,
-    Place,
     Scalar,
     SequenceNode,
     did_you_mean,
-    kind_of,
     likely,
     quoted,
 )
 
-PII_KINDS: Final = ("card", "email", "iban", "phone")
 MAX_LITERALS: Final = 10_000
 MAX_CHARS: Final = 10_000_000
-MAX_SCHEMA: Final = 65_536
-"""Characters of a schema as JSON: every text that is judged walks it."""
 TEXT_KEYS: Final = (
     *("field", "must_contain", "must_not_contain", "whole_words", "case_sensitive"),
     *("must_match", "must_not_match", "min_chars", "max_chars", "pii"),
@@ -39,8 +35,6 @@ _EVERY: Final = ("features", "output", "outputs", "all", "*", "features.*", "out
 _LITERALS: Final = ("must_contain", "must_not_contain")
 _PATTERNS: Final = ("must_match", "must_not_match")
 _DEMANDS: Final = (*_LITERALS, *_PATTERNS, "min_chars", "max_chars", "pii")
-_RE2_HELP: Final = 'pip install "guardproxy[re2]", or use must_contain and must_not_contain'
-_PATTERN_HELP: Final = "RE2 has no look-around and no back-references"
 
 
 def read_confidence(node: Node, context: Context) -> Check | None:
@@ -197,9 +191,9 @@ def _pattern(node: Node, context: Context, what: str) -> str:
     try:
         compile_pattern(text)
     except PatternLibraryMissingError:
-        context.reader.report("E141", f"{what} needs the RE2 library", node.place, _RE2_HELP)
+        context.reader.report("E141", f"{what} needs the RE2 library", node.place, RE2_HELP)
     except PatternError as error:
-        advice = _PATTERN_HELP if "(?" in text or "\\" in text else ""
+        advice = PATTERN_HELP if "(?" in text or "\\" in text else ""
         context.reader.report("E140", f"RE2 does not accept this pattern: {error}", node.place, advice)
     return text
 
@@ -218,153 +212,12 @@ def _lengths(entries: Mapping[str, Entry], context: Context) -> tuple[int | None
 
 
 def _pii(node: Node, context: Context) -> tuple[str, ...]:
-    words = {kind: kind for kind in PII_KINDS}
+    words = {kind: kind for kind in PERSONAL}
     items = (node,) if isinstance(node, Scalar) else context.reader.items(node, "text.pii")
     if isinstance(node, SequenceNode) and not items:
         context.reader.report("E224", f"text.pii must name one of: {', '.join(words)}", node.place)
     found = (context.reader.choice(item, "text.pii", words, foreign=PII) for item in items)
     return tuple(dict.fromkeys(kind for kind in found if kind is not None))
-
-
-def read_json_schema(node: Node, context: Context) -> Check | None:
-    """Read `json_schema`: what the JSON in a text must look like."""
-    entries = context.mapping(node, "json_schema", ("field", "schema"), required=("field", "schema"))
-    named = context.field(entries["field"].value, "json_schema.field") if "field" in entries else None
-    schema = _schema(entries["schema"].value, context) if "schema" in entries else None
-    if named is None or schema is None:
-        return None
-    return Check("json_schema", (named,), schema=schema, bound="JSON that satisfies its schema")
-
-
-def _schema(node: Node, context: Context) -> str | None:
-    """Read a schema as canonical JSON, and compile it."""
-    if not isinstance(node, MappingNode):
-        message = f"json_schema.schema must be a mapping, not {kind_of(node)}"
-        context.reader.report("E206", message, node.place, "write the schema itself, such as {type: object}")
-        return None
-    text = json.dumps(_plain(node), sort_keys=True)
-    if len(text) > MAX_SCHEMA:
-        message = f"the schema has {len(text):,} characters; {MAX_SCHEMA:,} are allowed"
-        context.reader.report("E224", message, node.place, "ask for less of the answer's shape")
-        return None
-    try:
-        compile_schema(text)
-    except SchemaLibraryMissingError:
-        advice = 'pip install "guardproxy[schema]"'
-        context.reader.report("E142", "json_schema needs the jsonschema library", node.place, advice)
-    except PatternLibraryMissingError:
-        context.reader.report("E141", "a pattern in a schema needs the RE2 library", node.place, _RE2_HELP)
-    except PatternError as error:
-        message = f"RE2 does not accept a pattern in the schema: {error}"
-        context.reader.report("E140", message, _bad_pattern(node), _PATTERN_HELP)
-    except SchemaError as error:
-        context.reader.report("E224", f"the schema cannot be used: {error}", _place(node, str(error)))
-    else:
-        _warn_of_keywords(node, context)
-        return text
-    return None
-
-
-_KEYWORDS: Final = (
-    *(
-        "$schema",
-        "$id",
-        "$ref",
-        "$defs",
-        "$comment",
-        "definitions",
-        "title",
-        "description",
-        "default",
-        "examples",
-    ),
-    *("type", "enum", "const", "format", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-    *(
-        "minLength",
-        "maxLength",
-        "pattern",
-        "items",
-        "prefixItems",
-        "contains",
-        "minItems",
-        "maxItems",
-        "uniqueItems",
-    ),
-    *(
-        "properties",
-        "patternProperties",
-        "additionalProperties",
-        "propertyNames",
-        "required",
-        "dependentRequired",
-    ),
-    *(
-        "minProperties",
-        "maxProperties",
-        "unevaluatedProperties",
-        "minContains",
-        "maxContains",
-        "dependentSchemas",
-    ),
-)
-
-
-def _warn_of_keywords(node: MappingNode, context: Context) -> None:
-    """Warn of keywords of a schema that are misspelt: JSON Schema ignores what it does not know."""
-    for key, entry in node.entries.items():
-        meant = likely(key, _KEYWORDS) if key not in _KEYWORDS else None
-        if meant is not None:
-            message = f"JSON Schema has no '{key[:60]}', and ignores it"
-            context.reader.report("W413", message, entry.key, f"did you mean '{meant}'?", "warning")
-
-
-def _plain(node: Node) -> object:
-    """Return a node as JSON knows it. Numbers that JSON cannot say become text, which no schema accepts there."""
-    if isinstance(node, MappingNode):
-        return {key: _plain(entry.value) for key, entry in node.entries.items()}
-    if isinstance(node, SequenceNode):
-        return [_plain(item) for item in node.items]
-    value = node.value
-    finite = not isinstance(value, float) or abs(value) <= 1.7e308
-    return value if finite else str(value)
-
-
-def _place(node: Node, error: str) -> Place:
-    """Return where in the file the place in a schema stands that an error begins with, such as `/properties/a:`."""
-    place = node.place
-    for part in error.partition(":")[0].split("/")[1:]:
-        if isinstance(node, MappingNode) and part in node.entries:
-            place, node = node.entries[part].key, node.entries[part].value
-        elif isinstance(node, SequenceNode) and part.isdigit() and int(part) < len(node.items):
-            node = node.items[int(part)]
-            place = node.place
-        else:
-            break
-    return place
-
-
-def _bad_pattern(schema: Node) -> Place:
-    """Return where in a schema the first pattern stands that RE2 does not accept."""
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, SequenceNode):
-            waiting.extend(node.items)
-        elif isinstance(node, MappingNode):
-            waiting.extend(entry.value for entry in node.entries.values())
-            found = node.entries.get("pattern")
-            if found is not None and isinstance(found.value, Scalar) and not _accepted(found.value.value):
-                return found.value.place
-    return schema.place
-
-
-def _accepted(pattern: object) -> bool:
-    try:
-        compile_pattern(str(pattern))
-    except PatternError:
-        return False
-    return True
 
 
 def read_missing_share(node: Node, context: Context) -> Check | None:

@@ -8,12 +8,12 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from guardproxy.rules.language import LanguageError
 from guardproxy.rules.language.functions import (
     MAX_MATCH_BYTES,
-    compile_pattern,
+    kept_pattern,
     pattern_found,
     text_was_cut,
 )
@@ -23,7 +23,7 @@ from guardproxy.rules.schemas import schema_fault
 from guardproxy.table import Cell
 
 KEPT: Final = 256
-"""Compiled patterns and prepared literals that are kept; rules of one process have fewer."""
+"""Checks whose prepared literals are kept; the rules of one process have fewer."""
 
 SLACK: Final = 1e-12
 """A difference of floats that is exactly on its bound may come out a hair beyond it: 0.6 - 0.5 is less than 0.1."""
@@ -161,9 +161,9 @@ def _faults(demands: TextCheck, whole: str) -> Iterator[str]:
     said = cut(whole)
     if demands.must_contain or demands.must_not_contain:
         yield from _literal_faults(demands, _folded(said, demands.case_sensitive))
-    if demands.must_match and not pattern_found(_pattern(demands.must_match), said):
+    if demands.must_match and not pattern_found(kept_pattern(demands.must_match), said):
         yield f"the text does not match {demands.must_match[:_SHOWN]}"
-    if demands.must_not_match and pattern_found(_pattern(demands.must_not_match), said):
+    if demands.must_not_match and pattern_found(kept_pattern(demands.must_not_match), said):
         yield f"the text matches {demands.must_not_match[:_SHOWN]}"
     personal = find_personal(said, demands.pii) if demands.pii else None
     if personal is not None:
@@ -246,11 +246,6 @@ def _occurs(sought: str, folded: str, demands: TextCheck) -> bool:
 def _inside_word(neighbour: str, edge: str) -> bool:
     """Tell whether an edge of the sought text and its neighbour belong to one word."""
     return bool(neighbour) and (neighbour.isalnum() or neighbour == "_") and (edge.isalnum() or edge == "_")
-
-
-@lru_cache(KEPT)
-def _pattern(pattern: str) -> Any:
-    return compile_pattern(pattern)
 
 
 # ---------------------------------------------------------------- JSON in text

@@ -130,7 +130,7 @@ class Served:
         self.changed: list[Hold] = []
         self.alerts: list[Alert] = []
         self.rearmed: list[tuple[str, str, str]] = []
-        report = {"ok": True, "changed": True, "ruleset": {"bike-demand": "9f2c41d0aa73"}, "problems": [], "text": "", "seconds": 0.1}  # fmt: skip
+        report = {"ok": True, "changed": True, "ruleset": {"bike-demand": "9f2c41d0aa73"}, "problems": [], "problems_total": 0, "text": "", "seconds": 0.1}  # fmt: skip
         self.reload: tuple[bool, dict[str, Any]] = (True, report)
         self.store = SqliteHoldStore(path, options)
         self.url = ""

@@ -125,7 +125,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", DOCUMENTED)
-def test_the_yaml_of_the_rules_page_is_valid(text: str) -> None:
+def test_the_yaml_of_the_rules_page_satisfies_the_schema(text: str) -> None:
     assert faults(text) == []
 
 

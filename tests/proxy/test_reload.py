@@ -4,20 +4,23 @@ import asyncio
 import json
 import re
 import shutil
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from guardproxy.config import Config
-from guardproxy.proxy.reload import RuleKeeper
+from guardproxy.proxy.reload import MAX_TOLD, RuleKeeper
 from guardproxy.proxy.rule_tests import failing_tests
 from guardproxy.rules import load_rulesets
 from guardproxy.service import Service
+from guardproxy.source import Problem, lines_of, render_all
 from tests.harness.client import RawClient
 from tests.harness.loop import run, until
 from tests.harness.upstream import Recorded, RecorderUpstream, ok
@@ -451,6 +454,61 @@ def test_a_fault_of_ours_while_files_are_read_is_a_refusal_that_everybody_hears_
                 assert served_value((await ask(service, infer([1.0]))).body) == 5
             assert (await admin(service, "/v1/rules/reload", "POST"))[0] == 200
             assert served_value((await ask(service, infer([1.0]))).body) == 6
+
+    run(scenario())
+
+
+def test_problems_of_huge_files_are_drawn_beside_the_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        (tmp_path / "a.guard.yaml").write_text(rules(5))
+        async with (
+            RecorderUpstream(NEGATIVE) as upstream,
+            serving(upstream.port, folder=tmp_path, config=STILL) as service,
+        ):
+            threads: list[int] = []
+            taken: list[str] = []
+
+            def draw(problems: Iterable[Problem], texts: Mapping[str, str]) -> Iterator[str]:
+                threads.append(threading.get_ident())
+                return render_all(problems, texts)
+
+            monkeypatch.setattr("guardproxy.proxy.reload.render_all", draw)
+
+            def take(text: str) -> list[str]:
+                taken.append(text)
+                return lines_of(text)
+
+            monkeypatch.setattr("guardproxy.source.drawing.lines_of", take)
+            (tmp_path / "a.guard.yaml").write_text(
+                rules(6) + "  - {id: a, rnage: 1}\n" * 20 + "#\n" * 100_000
+            )
+            report = await keeper_of(service).reload()
+            assert len(report.problems) > 20
+            assert threads
+            assert threading.get_ident() not in threads
+            assert len(taken) == 1, "a text is taken into lines once, not once for each problem"
+
+    run(scenario())
+
+
+def test_a_thousand_broken_files_are_a_bounded_answer_that_says_how_many_there_are(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (tmp_path / "a.guard.yaml").write_text(rules(5))
+        async with (
+            RecorderUpstream(NEGATIVE) as upstream,
+            serving(upstream.port, folder=tmp_path, config=STILL) as service,
+        ):
+            for number in range(30):
+                broken = (
+                    f"guardproxy: 1\nmodel: m{number}\nowner: o\nrules:\n" + "  - {id: a, rnage: 1}\n" * 100
+                )
+                (tmp_path / f"b{number}.guard.yaml").write_text(broken)
+            status, body = await admin(service, "/v1/rules/reload", "POST")
+            said = json.loads(body)
+            assert (status, len(said["problems"])) == (422, MAX_TOLD)
+            assert said["problems_total"] > MAX_TOLD
 
     run(scenario())
 

@@ -15,11 +15,12 @@ from guardproxy.rules.language import foreign as words
 from guardproxy.rules.language.functions import AGGREGATES, FUNCTIONS
 from guardproxy.rules.language.names import PROFILE_STATS, SPACES, OpenNames
 from guardproxy.rules.limits import LIMIT_KEYS
+from guardproxy.rules.personal import PERSONAL
 from guardproxy.rules.reader import DEFAULT_KEYS, RULE_KEYS
 from guardproxy.rules.remedies import HOLD_KEYS
 from guardproxy.rules.scores import SCORE_KEYS
 from guardproxy.rules.sheets import DOCUMENT_KEYS
-from guardproxy.rules.text_checks import PII_KINDS, TEXT_KEYS
+from guardproxy.rules.text_checks import TEXT_KEYS
 from guardproxy.source import Problem
 from tests.rules.build import HEAD
 
@@ -69,7 +70,7 @@ def test_every_key_of_another_tool_leads_to_a_key_or_to_a_sentence() -> None:
         (foreign.EXPIRIES, {"fallback", "original", "reject"}),
         (foreign.OUTCOMES, {one.name.lower() for one in Outcome} | {"verdicts"}),
         (foreign.VERDICTS, {one.name.lower() for one in Verdict} | {"outcome"}),
-        (foreign.PII, {*PII_KINDS, "[card"}),
+        (foreign.PII, {*PERSONAL, "[card"}),
     ],
 )
 def test_every_word_of_another_tool_leads_to_a_word_of_this_one(

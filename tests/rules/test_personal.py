@@ -69,4 +69,4 @@ def test_no_text_breaks_a_scanner(text: str) -> None:
 
 @pytest.mark.parametrize("unit", ["1 ", "1", "a@", "+", "DE89 ", "DE89", "@", "- 1"])
 def test_a_long_text_of_near_misses_is_looked_through_once(unit: str) -> None:
-    find_personal(unit * (64 * 1024 // len(unit)), PERSONAL)
+    assert find_personal(unit * (64 * 1024 // len(unit)), PERSONAL) in {None, *PERSONAL}

@@ -1,4 +1,7 @@
-"""A rule file's test as a report sees it."""
+"""A rule file's test as a report sees it.
+
+Decides what a report needs of one. Running it is left to `guard.cases`, each form to its own module.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

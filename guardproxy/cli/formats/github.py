@@ -1,4 +1,8 @@
-"""GitHub's workflow commands: a line for each problem, shown beside the line of the pull request that it is about."""
+"""GitHub's workflow commands: a line for each problem, shown beside the line of the pull request that it is about.
+
+Decides how a problem and a failed test become commands, and that no text in them can be one. What is wrong is left to who found
+it.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Final

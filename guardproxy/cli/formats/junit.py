@@ -1,4 +1,7 @@
-"""JUnit's XML, which most build servers read: a suite per file, a case per problem or test."""
+"""JUnit's XML, which most build servers read: a suite per file, a case per problem or test.
+
+Decides that only errors and failed tests fail a build. What is wrong is left to who found it.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,8 @@
-"""SARIF 2.1.0, which code scanning reads: every code with its page, every problem with its place."""
+"""SARIF 2.1.0, which code scanning reads: every code with its page, every problem with its place.
+
+Decides how codes become SARIF's rules, and what makes two problems the same from one run to the next. What is wrong is left
+to who found it.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

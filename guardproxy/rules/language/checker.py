@@ -78,9 +78,6 @@ _WANT_HELP: Final[Mapping[tuple[Kind, Kind], str]] = MappingProxyType(
 class _Checker(Naming):
     """One check of one tree. `text` is what its places count in."""
 
-    def __init__(self, text: str, names: Names, scope: Scope, inside: str = "") -> None:
-        super().__init__(text, names, scope, inside)
-
     def node(self, node: Node) -> Node:
         return _CHECKS[type(node)](self, node)
 

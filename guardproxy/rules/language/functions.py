@@ -6,6 +6,7 @@ own messages silenced. The arithmetic itself stands in `semantics`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -76,6 +77,9 @@ AGGREGATES: Final[Mapping[str, AggregateFunction]] = MappingProxyType(
 )
 """All of them give a number."""
 
+KEPT_PATTERNS: Final = 256
+"""The rules of one process have fewer."""
+
 MIN_WINDOW_S: Final = 60.0
 MAX_WINDOW_S: Final = 90 * 86_400.0
 
@@ -107,6 +111,12 @@ def compile_pattern(pattern: str) -> Any:
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
         raise PatternError(str(reason)) from None
+
+
+@lru_cache(KEPT_PATTERNS)
+def kept_pattern(pattern: str) -> Any:
+    """Do the same as `compile_pattern`, once for each of the patterns that were used last."""
+    return compile_pattern(pattern)
 
 
 def pattern_found(pattern: Any, text: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 from guardproxy.rules.language import foreign
 from guardproxy.rules.language.functions import AGGREGATES, FUNCTIONS
 from guardproxy.rules.language.names import PROFILE_STATS
-from guardproxy.rules.language.tokens import Token, TokenKind
+from guardproxy.rules.language.tokens import RESERVED, Token, TokenKind
 
 VALUE_HELP: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -25,6 +25,27 @@ VALUE_HELP: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What is meant by a sign that stands where a value was expected."""
+
+TWO_VALUES_HELP: Final = (
+    'two values need an operator between them; a name with spaces is written features["odd name"]'
+)
+
+
+def behind_operand_help(before: Token, token: Token, after: Token) -> str:
+    """Say what to write in place of a token that stands where only an operator or the end can; empty if nobody knows."""
+    lower = token.text.lower()
+    word = token.kind is TokenKind.WORD
+    if word and lower in RESERVED and token.text not in RESERVED:
+        if lower == "is":
+            return "write `is not missing`" if after.text.lower() == "not" else "write `is missing`"
+        return f"write `{lower}` in small letters"
+    if token.text in (")", "]"):
+        return f"there is no opening bracket for this `{token.text}`"
+    if token.text in ("k", "K", "M") and before.kind is TokenKind.NUMBER:
+        return f"write {before.text}{'_000_000' if token.text == 'M' else '_000'}"
+    if word and lower in foreign.WORDS:
+        return foreign.WORDS[lower]
+    return comma_help(before, token, after) if token.text == "," else ""
 
 
 def comma_help(before: Token, comma: Token, after: Token) -> str:

@@ -14,7 +14,14 @@ from typing import Final, NoReturn
 
 from guardproxy.rules.language import foreign
 from guardproxy.rules.language.flaws import Flaw, FlawError
-from guardproxy.rules.language.helps import VALUE_HELP, call_help, comma_help, index_help, part_help
+from guardproxy.rules.language.helps import (
+    TWO_VALUES_HELP,
+    VALUE_HELP,
+    behind_operand_help,
+    call_help,
+    index_help,
+    part_help,
+)
 from guardproxy.rules.language.names import Kind
 from guardproxy.rules.language.nodes import (
     Arithmetic,
@@ -32,7 +39,7 @@ from guardproxy.rules.language.nodes import (
     Path,
     Within,
 )
-from guardproxy.rules.language.tokens import Token, TokenKind, tokenize
+from guardproxy.rules.language.tokens import OTHER_MISSING, RESERVED, Token, TokenKind, tokenize
 
 MAX_DEPTH: Final = 40
 MAX_LIST: Final = 1_000
@@ -51,10 +58,6 @@ _POWERS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 _COMPARISONS: Final = ("<", "<=", ">", ">=", "==", "!=")
-RESERVED: Final = frozenset(
-    {"and", "or", "not", "in", "is", "missing", "if", "then", "else", "true", "false"}
-)
-OTHER_MISSING: Final = frozenset({"null", "none", "nil", "nan", "na", "empty", "undefined"})
 
 
 def parse(text: str) -> Node:
@@ -132,27 +135,12 @@ class _Parser:
         )
 
     def _fail_after_operand(self, wanted: str = "an operator or the end") -> NoReturn:
-        token = self._now
-        help_ = ""
-        if token.kind is TokenKind.WORD and token.text.lower() in RESERVED and token.text not in RESERVED:
-            help_ = f"write `{token.text.lower()}` in small letters"
-            if token.text.lower() == "is":
-                negated = self._tokens[self._position + 1].text.lower() == "not"
-                help_ = "write `is not missing`" if negated else "write `is missing`"
-        elif token.text in (")", "]"):
-            help_ = f"there is no opening bracket for this `{token.text}`"
-        elif token.text in ("k", "K", "M") and self._tokens[self._position - 1].kind is TokenKind.NUMBER:
-            zeros = "_000_000" if token.text == "M" else "_000"
-            help_ = f"write {self._tokens[self._position - 1].text}{zeros}"
-        elif token.kind is TokenKind.WORD and token.text.lower() in foreign.WORDS:
-            help_ = foreign.WORDS[token.text.lower()]
-        elif token.text == ",":
-            help_ = comma_help(*self._tokens[self._position - 1 : self._position + 2])
-        elif token.kind in (TokenKind.WORD, TokenKind.NUMBER, TokenKind.TEXT):
+        before, token = self._tokens[self._position - 1 : self._position + 1]
+        after = self._tokens[min(self._position + 1, len(self._tokens) - 1)]
+        help_ = behind_operand_help(before, token, after)
+        if not help_ and token.kind in (TokenKind.WORD, TokenKind.NUMBER, TokenKind.TEXT):
             self._refuse_word_before()
-            help_ = (
-                'two values need an operator between them; a name with spaces is written features["odd name"]'
-            )
+            help_ = TWO_VALUES_HELP
         self._fail(f"expected {wanted}", help_)
 
     def _refuse_word_before(self) -> None:

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from guardproxy.rules.language.flaws import FlawError
-from guardproxy.rules.language.parser import OTHER_MISSING, RESERVED, parse
+from guardproxy.rules.language.parser import parse
 from guardproxy.rules.language.program import MAX_CHARACTERS
+from guardproxy.rules.language.tokens import OTHER_MISSING, RESERVED
 
 _PIECE: Final = re.compile(
     r"""(?P<text>"(?:[^"\\]|\\.)*")|(?P<single>'[^'"\\]*')|(?P<space>\s+)|(?P<number>\.?[0-9](?:[\w.]|(?<=[eE])[+-])*%?)"""

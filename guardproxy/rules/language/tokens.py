@@ -41,6 +41,14 @@ class Token(NamedTuple):
         return len(self.text)
 
 
+RESERVED: Final = frozenset(
+    {"and", "or", "not", "in", "is", "missing", "if", "then", "else", "true", "false"}
+)
+"""Words of the language, which are no names."""
+
+OTHER_MISSING: Final = frozenset({"null", "none", "nil", "nan", "na", "empty", "undefined"})
+"""What other languages call `missing`."""
+
 UNITS: Final[Mapping[str, float]] = MappingProxyType({"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400})
 """Durations are numbers of seconds."""
 
