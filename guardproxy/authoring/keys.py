@@ -7,38 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from guardproxy.rules.cases import EXPECT_KEYS, GIVEN_KEYS
-from guardproxy.rules.definitions import KPI_KEYS
-from guardproxy.rules.exceptions import UNLESS_KEYS
-from guardproxy.rules.limits import LIMIT_KEYS
-from guardproxy.rules.remedies import HOLD_KEYS
-from guardproxy.rules.scores import SCORE_KEYS
-
-HOLD_PARTS: Final = HOLD_KEYS
-GIVEN_PARTS: Final = GIVEN_KEYS
-EXPECT_PARTS: Final = EXPECT_KEYS
-EXCEPTION_PARTS: Final = UNLESS_KEYS
-KPI_PARTS: Final = KPI_KEYS
-LIMIT_PARTS: Final = LIMIT_KEYS
-SCORE_PARTS: Final = SCORE_KEYS
-
-CHECK_PARTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "range": ("field", "min", "max"),
-        "max_change": ("field", "against", "by", "up", "down", "floor"),
-        "one_of": ("field", "values"),
-        "probabilities": ("field", "fields", "sum", "tolerance"),
-        "confidence": ("field", "fields", "min_top", "min_margin"),
-        "profile": ("fields", "outside", "at_least"),
-        "text": (
-            *("field", "must_contain", "must_not_contain", "whole_words", "case_sensitive"),
-            *("must_match", "must_not_match", "min_chars", "max_chars", "pii"),
-        ),
-        "json_schema": ("field", "schema"),
-        "missing_share": ("fields", "max"),
-    }
-)
-
 _FIELD: Final = 'The field, such as output.demand or features["odd name"].'
 
 DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(

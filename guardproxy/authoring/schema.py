@@ -8,21 +8,17 @@ a flat list and nothing is a choice between branches, since editors blame an arb
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from guardproxy.authoring.keys import (
-    CHECK_PARTS,
-    DESCRIPTIONS,
-    EXCEPTION_PARTS,
-    EXPECT_PARTS,
-    GIVEN_PARTS,
-    HOLD_PARTS,
-    KPI_PARTS,
-    LIMIT_PARTS,
-    SCORE_PARTS,
-)
+from guardproxy.authoring.keys import DESCRIPTIONS
 from guardproxy.decision import Action, Meanwhile, Mode, OnExpiry, Outcome, Scope, Severity, Verdict
-from guardproxy.rules.checks import CHECK_KEYS
+from guardproxy.rules.cases import EXPECT_KEYS, GIVEN_KEYS
+from guardproxy.rules.checks import CHECK_KEYS, CHECK_PARTS
+from guardproxy.rules.definitions import KPI_KEYS
+from guardproxy.rules.exceptions import UNLESS_KEYS
+from guardproxy.rules.limits import LIMIT_KEYS
 from guardproxy.rules.personal import PERSONAL
 from guardproxy.rules.reader import DEFAULT_KEYS, RULE_KEYS
+from guardproxy.rules.remedies import HOLD_KEYS
+from guardproxy.rules.scores import SCORE_KEYS
 from guardproxy.rules.sheets import DOCUMENT_KEYS, FORMAT
 
 SCHEMA_FILE: Final = ".guardproxy/rules.v1.schema.json"
@@ -70,9 +66,9 @@ def rules_schema() -> Shape:
         "$defs": {
             "rule": rule,
             "test": _object(("name", "given", "expect"), _TEST, "test", required=("name", "given", "expect")),
-            "hold": _object(HOLD_PARTS, _HOLD, "hold"),
+            "hold": _object(HOLD_KEYS, _HOLD, "hold"),
             "limits": _object(
-                LIMIT_PARTS, dict.fromkeys(LIMIT_PARTS, _LIMIT) | {"then": _words(["warn"])}, "limits"
+                LIMIT_KEYS, dict.fromkeys(LIMIT_KEYS, _LIMIT) | {"then": _words(["warn"])}, "limits"
             ),
             "fallback": _FALLBACK,
             **{key: _CHECKS[key] for key in CHECK_KEYS},
@@ -195,7 +191,7 @@ _PART_SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
             "items": _words(PERSONAL),
         },
     },
-    "json_schema": {"field": _FIELD, "schema": {"type": ["object", "boolean"]}},
+    "json_schema": {"field": _FIELD, "schema": {"type": "object"}},
     "missing_share": {"fields": _FIELDS, "max": _SHARE},
 }
 _REQUIRED_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -226,7 +222,7 @@ _RULE: Final[Mapping[str, Shape]] = {
     "for": _DURATION,
     "unless": {
         "type": "array",
-        "items": _object(EXCEPTION_PARTS, _EXCEPTION, "exception", EXCEPTION_PARTS),
+        "items": _object(UNLESS_KEYS, _EXCEPTION, "exception", UNLESS_KEYS),
         "maxItems": 100,
     },
     **_SWITCHES,
@@ -258,10 +254,10 @@ _EXPECT: Final[Mapping[str, Shape]] = {
     "outcome": _words(word for word in _lower(Outcome) if word != "unguarded"),
     "value": _ANSWER,
 }
-_EXPECT_ONE: Final = _object(EXPECT_PARTS, _EXPECT, "expect")
+_EXPECT_ONE: Final = _object(EXPECT_KEYS, _EXPECT, "expect")
 _TEST: Final[Mapping[str, Shape]] = {
     "name": _TEXT,
-    "given": _object(GIVEN_PARTS, _GIVEN, "given"),
+    "given": _object(GIVEN_KEYS, _GIVEN, "given"),
     "expect": {**_EXPECT_ONE, "type": ["object", "array"], "items": _EXPECT_ONE},
 }
 _KPI: Final[Mapping[str, Shape]] = {
@@ -284,9 +280,9 @@ _DOCUMENT: Final[Mapping[str, Shape]] = {
     "defaults": _object(DEFAULT_KEYS, _SWITCHES, "rule"),
     "limits": _ref("limits"),
     "lists": _mapping_of({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
-    "kpis": _mapping_of(_object(KPI_PARTS, _KPI, "kpi", ("expr",))),
+    "kpis": _mapping_of(_object(KPI_KEYS, _KPI, "kpi", ("expr",))),
     "score": _object(
-        SCORE_PARTS,
+        SCORE_KEYS,
         {
             **dict.fromkeys(("hold_at", "reject_at"), _POINTS),
             "hold": _ref("hold"),

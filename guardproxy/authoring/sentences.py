@@ -161,10 +161,6 @@ def _named(named: Field, words: Words) -> str:
     return words.field(named.space, named.name)
 
 
-def _range(check: Check, words: Words) -> str:
-    return broken(check.wants, words)
-
-
 def _max_change(check: Check, words: Words) -> str:
     subject = _named(check.fields[0], words)
     moves = " or ".join(_move(text) for _, text in check.terms)
@@ -185,10 +181,6 @@ def _floor(check: Check) -> str:
     """Return the least that a change is measured against, as an expression; nothing where there is none."""
     match = re.search(r"max\(abs\([^()]+\), (.+)\)$", check.low or check.high)
     return "" if match is None else match.group(1)
-
-
-def _one_of(check: Check, words: Words) -> str:
-    return broken(check.wants, words)
 
 
 def _order(check: Check, words: Words) -> str:
@@ -284,7 +276,7 @@ def _rank(percentile: float) -> str:
     return ordinal(f"p{percentile:g}".replace(".", "_"))
 
 
-def _require(check: Check, words: Words) -> str:
+def _wanted(check: Check, words: Words) -> str:
     return broken(check.wants, words)
 
 
@@ -305,9 +297,9 @@ def _unknown(check: Check, words: Words) -> str:
 
 
 _BREAKING: Final[Mapping[str, Callable[[Check, Words], str]]] = {
-    "range": _range,
+    "range": _wanted,
     "max_change": _max_change,
-    "one_of": _one_of,
+    "one_of": _wanted,
     "order": _order,
     "probabilities": _probabilities,
     "confidence": _confidence,
@@ -315,7 +307,7 @@ _BREAKING: Final[Mapping[str, Callable[[Check, Words], str]]] = {
     "json_schema": _json_schema,
     "missing_share": _missing_share,
     "profile": _profile,
-    "require": _require,
+    "require": _wanted,
     "forbid": _forbid,
     "predictions-finite": _finite,
 }

@@ -50,6 +50,14 @@ class Asked:
     format_: str
 
 
+class _Percent(click.IntRange):
+    """A whole number of per cent, with its sign or without."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        written: Any = value.strip().removesuffix("%").rstrip() if isinstance(value, str) else value
+        return super().convert(written, param, ctx)
+
+
 @click.command()
 @PATHS
 @PROFILES
@@ -62,7 +70,7 @@ class Asked:
 )
 @click.option(
     "--coverage-min",
-    type=click.IntRange(0, 100),
+    type=_Percent(0, 100),
     default=0,
     metavar="PERCENT",
     help="Exit 1 when the tests see less than this share of what the rules can do.",

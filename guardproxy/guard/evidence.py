@@ -7,7 +7,7 @@ problems to the command.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from guardproxy.guard.recorded import Recorded
 from guardproxy.guard.rejudge import Batch, Judge, batches, reads_of
 from guardproxy.rules import Rule, Ruleset
 from guardproxy.rules.language import Ref
-from guardproxy.source import Problem, likely
+from guardproxy.source import Problem, likely, lines_of
 from guardproxy.table import Table
 
 MAX_FIELDS: Final = 5_000
@@ -26,6 +26,9 @@ MIN_CONSTANT: Final = 100
 """Below this many rows a rule that says the same of all of them is no news."""
 
 _VERDICTS: Final = len(Verdict)
+Lines: TypeAlias = Mapping[str, Sequence[str]]
+"""The lines of rule files, by name: split once, however many of their rules are told of."""
+
 _ITEM: Final = re.compile(r"\s*-\s")
 
 
@@ -87,14 +90,15 @@ def weigh(ruleset: Ruleset, found: Evidence, texts: Mapping[str, str]) -> list[P
     if not found.rows:
         return []
     problems = []
+    lines = {file: lines_of(text) for file, text in texts.items()}
     for rule_id, refs in reads_of(ruleset).items():
         rule = ruleset.rule(rule_id)
         counts = found.verdicts.get(rule_id)
         if rule is None or rule.built_in or rule.mode is Mode.OFF or rule_id in found.unreplayable:
             continue
         gone = sorted(ref for ref in refs if found.absent(ref))
-        problem = _absent(rule, gone, counts, found, texts) if gone else None
-        problem = problem or (None if counts is None else _constant(rule, counts, texts))
+        problem = _absent(rule, gone, counts, found, lines) if gone else None
+        problem = problem or (None if counts is None else _constant(rule, counts, lines))
         if problem is not None:
             problems.append(problem)
     return problems
@@ -141,7 +145,7 @@ def _present(space: str, table: Table, found: Evidence) -> None:
 
 
 def _absent(
-    rule: Rule, gone: Sequence[Ref], counts: Sequence[int] | None, found: Evidence, texts: Mapping[str, str]
+    rule: Rule, gone: Sequence[Ref], counts: Sequence[int] | None, found: Evidence, lines: Lines
 ) -> Problem | None:
     """Tell of a field that no row has. A rule that copes with its absence is only told of a likely misspelling."""
     ref = gone[0]
@@ -162,10 +166,10 @@ def _absent(
     known = ", ".join(found.seen(space)[:20])
     help_ = f"did you mean '{space}.{guess}'?" if guess else f"fields seen: {known}" if known else ""
     needle = rf"\b{ref.space}(\.{re.escape(ref.name)}(?!\w)|\[\"{re.escape(ref.name)}\"\])"
-    return _problem("W405", message, rule, texts, needle, help_)
+    return _problem("W405", message, rule, lines, needle, help_)
 
 
-def _constant(rule: Rule, counts: Sequence[int], texts: Mapping[str, str]) -> Problem | None:
+def _constant(rule: Rule, counts: Sequence[int], lines: Lines) -> Problem | None:
     """Tell of a rule that says the same of every row."""
     total = sum(counts)
     ok, violated, skipped = counts[Verdict.OK], counts[Verdict.VIOLATED], counts[Verdict.SKIPPED]
@@ -176,17 +180,17 @@ def _constant(rule: Rule, counts: Sequence[int], texts: Mapping[str, str]) -> Pr
             f"the `when` of rule '{rule.id}' was never true in {total:,} recorded rows: it can never fire"
         )
         return _problem(
-            "W406", message, rule, texts, r"\bwhen(?=\s*:)", "compare it with the values in the traffic"
+            "W406", message, rule, lines, r"\bwhen(?=\s*:)", "compare it with the values in the traffic"
         )
     if not ok and not violated and skipped < total:
         message = f"rule '{rule.id}' could not be judged on any of {total - skipped:,} recorded rows"
-        return _problem("W406", message, rule, texts, "", "see why with: guardproxy rules explain DECISION")
+        return _problem("W406", message, rule, lines, "", "see why with: guardproxy rules explain DECISION")
     if not ok and violated >= MIN_CONSTANT:
         message = f"rule '{rule.id}' is violated on every one of {violated:,} recorded rows"
-        return _problem("W406", message, rule, texts, "", "its bound is not one that this traffic can meet")
+        return _problem("W406", message, rule, lines, "", "its bound is not one that this traffic can meet")
     if not violated and ok >= MIN_CONSTANT:
         message = f"rule '{rule.id}' has not fired in {total:,} recorded rows"
-        return _problem("W406", message, rule, texts, "", "", severity="note")
+        return _problem("W406", message, rule, lines, "", "", severity="note")
     return None
 
 
@@ -194,24 +198,23 @@ def _problem(
     code: str,
     message: str,
     rule: Rule,
-    texts: Mapping[str, str],
+    lines: Lines,
     needle: str,
     help_: str,
     severity: str = "warning",
 ) -> Problem:
     line, column, length = rule.place.line, rule.place.column, 1
-    text = texts.get(rule.place.file, "")
+    own = lines.get(rule.place.file, ())
     if needle:
-        line, column, length = _locate(text, rule, needle)
-    elif (start := _word(text, line, column, rule.id)) is not None:
+        line, column, length = _locate(own, rule, needle)
+    elif (start := _word(own, line, column, rule.id)) is not None:
         line, column, length = start
     return Problem(code, message, rule.place.file, line, column, length, help_, severity)
 
 
-def _locate(text: str, rule: Rule, needle: str) -> tuple[int, int, int]:
+def _locate(lines: Sequence[str], rule: Rule, needle: str) -> tuple[int, int, int]:
     """Find a pattern among the lines of a rule: from its first line to the next item of the same depth."""
-    lines = text.splitlines()
-    first = min(rule.place.line, len(lines)) - 1
+    first = max(0, min(rule.place.line, len(lines)) - 1)
     while first > 0 and not _ITEM.match(lines[first]):
         first -= 1
     pattern = re.compile(needle)
@@ -229,9 +232,8 @@ def _depth(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _word(text: str, line: int, column: int, word: str) -> tuple[int, int, int] | None:
+def _word(lines: Sequence[str], line: int, column: int, word: str) -> tuple[int, int, int] | None:
     """Find a rule's id on its first line, so that the caret stands under it."""
-    lines = text.splitlines()
     if not 0 < line <= len(lines):
         return None
     at = lines[line - 1].find(word, column - 1)

@@ -20,6 +20,8 @@ from guardproxy.rules.rollout import drawn
 from guardproxy.table import Codes, Floats, Mask
 
 MAX_EXAMPLES: Final = 3
+MAX_RULESETS: Final = 1_000
+"""Fingerprints that are counted of those under which was recorded."""
 DAY_S: Final = 86_400.0
 UNREVIEWED: Final = "never reviewed"
 
@@ -260,7 +262,9 @@ def _count(batch: Batch, report: Report) -> None:
     report.weighted += float(batch.weights.sum())
     report.first = min(report.first, *(record.at for record in batch.exchanges), math.inf)
     report.last = max(report.last, *(record.at for record in batch.exchanges), -math.inf)
-    report.rulesets.update(record.ruleset for record in batch.exchanges)
+    for record in batch.exchanges:
+        if record.ruleset in report.rulesets or len(report.rulesets) < MAX_RULESETS:
+            report.rulesets[record.ruleset] += 1
 
 
 def _sided(judged: Rejudged) -> _Sided:

@@ -1,8 +1,8 @@
 """The check keys of a rule: what each may hold, and the expression that it comes down to.
 
 Decides that a range, a change, a set, an order and a demand are all one expression, so that both back-ends of the
-language serve them; the profile and probabilities look at many cells at once and are left to `blocks`, what is asked of
-text and of many fields at once is read by `text_checks` and `schema_checks`.
+language serve them. What is asked of many cells at once is read by `cell_checks`, of text by `text_checks` and
+`schema_checks`.
 """
 
 import json
@@ -13,11 +13,21 @@ from itertools import pairwise
 from typing import Final
 
 from guardproxy.decision import Scope
+from guardproxy.rules.cell_checks import (
+    CONFIDENCE_KEYS,
+    MISSING_SHARE_KEYS,
+    PROBABILITIES_KEYS,
+    PROFILE_KEYS,
+    read_confidence,
+    read_missing_share,
+    read_probabilities,
+    read_profile,
+)
 from guardproxy.rules.context import Context
 from guardproxy.rules.language import Kind, Program
 from guardproxy.rules.model import Check, Field
-from guardproxy.rules.schema_checks import read_json_schema
-from guardproxy.rules.text_checks import fields_of, read_confidence, read_missing_share, read_text
+from guardproxy.rules.schema_checks import JSON_SCHEMA_KEYS, read_json_schema
+from guardproxy.rules.text_checks import TEXT_KEYS, read_text
 from guardproxy.rules.written import number_text, ref_text
 from guardproxy.source import Entry, MappingNode, Node, Scalar, SequenceNode, kind_of
 
@@ -26,12 +36,14 @@ SLACK: Final = 1e-9
 
 LIKELY_PERCENT: Final = 5.0
 """A change by so many times or more that is written without a per cent sign is warned of."""
-DEFAULT_TOLERANCE: Final = 0.001
 MAX_VALUES: Final = 1_000
 MAX_ORDER: Final = 64
 
+RANGE_KEYS: Final = ("field", "min", "max")
+MAX_CHANGE_KEYS: Final = ("field", "against", "by", "up", "down", "floor")
+ONE_OF_KEYS: Final = ("field", "values")
+
 _PREVIOUS: Final = r"previous(?:\.\w+)*|last|prev|yesterday|before|last_value|past|self"
-_OUTSIDE: Final = re.compile(r"p(\d{1,3}(?:\.\d{1,4})?)\s*\.\.\s*p(\d{1,3}(?:\.\d{1,4})?)")
 
 
 def read_check(key: str, node: Node, context: Context) -> Check | None:
@@ -51,7 +63,7 @@ def read_check(key: str, node: Node, context: Context) -> Check | None:
 
 
 def _range(node: Node, context: Context) -> Check | None:
-    entries = context.mapping(node, "range", ("field", "min", "max"), required=("field",))
+    entries = context.mapping(node, "range", RANGE_KEYS, required=("field",))
     named = _field(entries, context, "range.field")
     low, high = (_number(entries, key, context, f"range.{key}") for key in ("min", "max"))
     if isinstance(node, MappingNode) and not {"min", "max"} & set(node.entries):
@@ -92,8 +104,7 @@ def _empty(entries: Mapping[str, Entry], context: Context) -> bool:
 
 
 def _max_change(node: Node, context: Context) -> Check | None:
-    keys = ("field", "against", "by", "up", "down", "floor")
-    entries = context.mapping(node, "max_change", keys, required=("field", "against"))
+    entries = context.mapping(node, "max_change", MAX_CHANGE_KEYS, required=("field", "against"))
     named = _field(entries, context, "max_change.field")
     parts = {key: _number(entries, key, context, f"max_change.{key}") for key in ("up", "down", "floor")}
     if isinstance(node, MappingNode) and not {"up", "down"} & set(node.entries):
@@ -208,7 +219,7 @@ def _by(entries: Mapping[str, Entry], context: Context) -> tuple[str, ...] | Non
 
 
 def _one_of(node: Node, context: Context) -> Check | None:
-    entries = context.mapping(node, "one_of", ("field", "values"), required=("field", "values"))
+    entries = context.mapping(node, "one_of", ONE_OF_KEYS, required=ONE_OF_KEYS)
     named = _field(entries, context, "one_of.field")
     if "values" not in entries:
         return None
@@ -267,68 +278,6 @@ def _order(node: Node, context: Context) -> Check | None:
     return Check("order", fields, " <= ".join(refs), terms=terms, bound=" <= ".join(refs))
 
 
-def _probabilities(node: Node, context: Context) -> Check | None:
-    entries = context.mapping(node, "probabilities", ("field", "fields", "sum", "tolerance"))
-    total, tolerance = 1.0, DEFAULT_TOLERANCE
-    if "sum" in entries:
-        total = context.reader.number(entries["sum"].value, "probabilities.sum", low=0.0) or 0.0
-    if "tolerance" in entries:
-        tolerance = (
-            context.reader.number(entries["tolerance"].value, "probabilities.tolerance", low=0.0) or 0.0
-        )
-    if isinstance(node, MappingNode) and len({"field", "fields"} & set(node.entries)) != 1:
-        context.reader.report("E205", "probabilities needs either 'field' (a vector) or 'fields'", node.place)
-        return None
-    if "fields" in entries:
-        fields = context.fields(
-            context.reader.items(entries["fields"].value, "probabilities.fields"), "probabilities"
-        )
-    else:
-        single = _field(entries, context, "probabilities.field")
-        fields = None if single is None else (single,)
-    if not fields:
-        return None
-    bound = f"each in 0 .. 1, together {total:g} within {tolerance:g}"
-    return Check("probabilities", fields, total=total, tolerance=tolerance, bound=bound)
-
-
-def _profile(node: Node, context: Context) -> Check | None:
-    entries = context.mapping(node, "profile", ("fields", "outside", "at_least"), required=("fields",))
-    outside: tuple[float, float] | None = None
-    at_least: int | None = 1
-    good = True
-    if "outside" in entries:
-        outside = _percentiles(entries["outside"].value, context)
-        good = outside is not None
-    if "at_least" in entries:
-        at_least = context.reader.integer(entries["at_least"].value, "profile.at_least", low=1, high=10_000)
-    picked = fields_of(entries["fields"].value, context, "profile.fields") if "fields" in entries else None
-    if picked is None or at_least is None or not good:
-        return None
-    every, fields = picked
-    if fields and at_least > len(fields):
-        message = f"at_least {at_least} of {len(fields)} fields can never be reached"
-        context.reader.report("E301", message, entries["at_least"].value.place)
-        return None
-    words = f"p{outside[0]:g} .. p{outside[1]:g}" if outside else "the learned bounds"
-    bound = f"inside {words}" + (f" (fewer than {at_least} fields outside)" if at_least > 1 else "")
-    return Check("profile", fields, bound=bound, every=every, outside=outside, at_least=at_least)
-
-
-def _percentiles(node: Node, context: Context) -> tuple[float, float] | None:
-    text = node.value if isinstance(node, Scalar) else None
-    match = _OUTSIDE.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        message = "profile.outside must be two percentiles"
-        context.reader.report("E206", message, node.place, "write for example p0.1..p99.9")
-        return None
-    low, high = float(match.group(1)), float(match.group(2))
-    if not 0.0 <= low < high <= 100.0:
-        context.reader.report("E301", f"nothing lies between p{low:g} and p{high:g}", node.place)
-        return None
-    return low, high
-
-
 def _require(node: Node, context: Context) -> Check | None:
     return _demand("require", node, context)
 
@@ -353,16 +302,29 @@ _READERS: Final[Mapping[str, Callable[[Node, Context], Check | None]]] = {
     "max_change": _max_change,
     "one_of": _one_of,
     "order": _order,
-    "probabilities": _probabilities,
+    "probabilities": read_probabilities,
     "confidence": read_confidence,
     "text": read_text,
     "json_schema": read_json_schema,
     "missing_share": read_missing_share,
-    "profile": _profile,
+    "profile": read_profile,
     "require": _require,
     "forbid": _forbid,
 }
 CHECK_KEYS: Final = tuple(_READERS)
+
+CHECK_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "range": RANGE_KEYS,
+    "max_change": MAX_CHANGE_KEYS,
+    "one_of": ONE_OF_KEYS,
+    "probabilities": PROBABILITIES_KEYS,
+    "confidence": CONFIDENCE_KEYS,
+    "profile": PROFILE_KEYS,
+    "text": TEXT_KEYS,
+    "json_schema": JSON_SCHEMA_KEYS,
+    "missing_share": MISSING_SHARE_KEYS,
+}
+"""The keys of every check that is a mapping."""
 
 
 def _field(entries: Mapping[str, Entry], context: Context, what: str) -> Field | None:

@@ -1,7 +1,7 @@
 """KPIs: numbers that experts follow, as expressions that others may use and as columns for the statistics.
 
-Decides the order in which KPIs that use each other are compiled, and the values that are tallied. What is expected of a
-KPI is a rule like any other.
+Decides how KPIs become functions of columns, and which of their values are tallied. How they are written is left to
+`definitions`; what is expected of a KPI is a rule like any other.
 """
 
 from collections.abc import Mapping
@@ -67,21 +67,22 @@ class Kpis:
 def with_kpis(names: ModelNames, kpis: tuple[Kpi, ...]) -> ModelNames:
     """Return names that know these KPIs, whatever their order. Raises `OperatorError` where one cannot be compiled."""
     made: dict[str, Program] = {}
+    known = replace(names, kpis=made)
     waiting = list(kpis)
     while waiting:
-        known = replace(names, kpis=made)
         flaws: dict[str, tuple[Flaw, ...]] = {}
         for kpi in waiting:
+            # A rule file's KPIs come each after those that it uses, so that one pass is enough.
             program = compile_expression(kpi.expr, known)
             if isinstance(program, Program):
-                made = {**made, kpi.name: program}
+                made[kpi.name] = program
             else:
                 flaws[kpi.name] = program
         if len(flaws) == len(waiting):
             name, first = next(iter(flaws.items()))
             raise OperatorError(f"KPI '{name}' cannot be compiled: {first[0].message}")
         waiting = [kpi for kpi in waiting if kpi.name in flaws]
-    return replace(names, kpis=made) if made else names
+    return known if made else names
 
 
 def compile_kpis(kpis: tuple[Kpi, ...], programs: Mapping[str, Program]) -> CompiledKpis:

@@ -1,6 +1,6 @@
 """The mode of a rule: off, shadow, a canary in a share of the exchanges, or enforce.
 
-Decides how modes are written. Drawing the exchanges of a canary is left to the evaluator.
+Decides how modes are written. Drawing the exchanges of a canary is left to `rollout`.
 """
 
 import re

@@ -13,6 +13,7 @@ from guardproxy.rules.model import Check
 from guardproxy.rules.schemas import SchemaError, SchemaLibraryMissingError, compile_schema
 from guardproxy.source import MappingNode, Node, Place, Scalar, SequenceNode, kind_of, likely
 
+JSON_SCHEMA_KEYS: Final = ("field", "schema")
 MAX_SCHEMA: Final = 65_536
 """Characters of a schema as JSON: every text that is judged walks it."""
 RE2_HELP: Final = 'pip install "guardproxy[re2]", or use must_contain and must_not_contain'
@@ -33,7 +34,7 @@ _KEYWORDS: Final = (
 
 def read_json_schema(node: Node, context: Context) -> Check | None:
     """Read `json_schema`: what the JSON in a text must look like."""
-    entries = context.mapping(node, "json_schema", ("field", "schema"), required=("field", "schema"))
+    entries = context.mapping(node, "json_schema", JSON_SCHEMA_KEYS, required=JSON_SCHEMA_KEYS)
     named = context.field(entries["field"].value, "json_schema.field") if "field" in entries else None
     schema = _schema(entries["schema"].value, context) if "schema" in entries else None
     if named is None or schema is None:

@@ -1,7 +1,7 @@
-"""Check keys that look at whole cells: confidence, text, and the share that is missing.
+"""The check key `text`: what a text must and must not hold.
 
-Decides what each may hold and what is wrong with it before any row is seen. Judging is left to `texts` and the plan, JSON
-in text to `schema_checks`.
+Decides how it is written, and what is wrong with it before any row is seen. Judging is left to `texts`, JSON in text to
+`schema_checks`.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Final
 from guardproxy.rules.context import Context
 from guardproxy.rules.foreign import PII
 from guardproxy.rules.language.functions import PatternError, PatternLibraryMissingError, compile_pattern
-from guardproxy.rules.model import Check, Field, TextCheck
+from guardproxy.rules.model import Check, TextCheck
 from guardproxy.rules.personal import PERSONAL
 from guardproxy.rules.schema_checks import PATTERN_HELP, RE2_HELP
 from guardproxy.source import (
@@ -31,54 +31,9 @@ TEXT_KEYS: Final = (
     *("field", "must_contain", "must_not_contain", "whole_words", "case_sensitive"),
     *("must_match", "must_not_match", "min_chars", "max_chars", "pii"),
 )
-_EVERY: Final = ("features", "output", "outputs", "all", "*", "features.*", "output.*", "any", "every")
 _LITERALS: Final = ("must_contain", "must_not_contain")
 _PATTERNS: Final = ("must_match", "must_not_match")
 _DEMANDS: Final = (*_LITERALS, *_PATTERNS, "min_chars", "max_chars", "pii")
-
-
-def read_confidence(node: Node, context: Context) -> Check | None:
-    """Read `confidence`: how sure a classifier must be."""
-    before = context.errors()
-    entries = context.mapping(node, "confidence", ("field", "fields", "min_top", "min_margin"))
-    bounds = {
-        key: context.reader.number(entries[key].value, f"confidence.{key}", low=0.0, high=1.0) or 0.0
-        for key in ("min_top", "min_margin")
-        if key in entries
-    }
-    if isinstance(node, MappingNode) and not {"min_top", "min_margin"} & set(node.entries):
-        context.reader.report("E205", "confidence needs 'min_top' or 'min_margin'", node.place)
-    fields = _one_or_many(node, entries, context, "confidence")
-    if not fields or context.errors() > before:
-        return None
-    words = [f"the largest at least {bounds['min_top']:.4g}"] if "min_top" in bounds else []
-    words += [f"{bounds['min_margin']:.4g} ahead of the second"] if "min_margin" in bounds else []
-    return Check(
-        "confidence",
-        fields,
-        bound=", ".join(words),
-        least_top=bounds.get("min_top", 0.0),
-        least_margin=bounds.get("min_margin", 0.0),
-    )
-
-
-def _one_or_many(
-    node: Node, entries: Mapping[str, Entry], context: Context, what: str
-) -> tuple[Field, ...] | None:
-    """Read either `field`, a vector, or `fields`, one column per member."""
-    if isinstance(node, MappingNode) and len({"field", "fields"} & set(node.entries)) != 1:
-        context.reader.report("E205", f"{what} needs either 'field' (a vector) or 'fields'", node.place)
-        return None
-    if "fields" in entries:
-        listed = entries["fields"].value
-        items = context.reader.items(listed, f"{what}.fields")
-        if isinstance(listed, SequenceNode) and len(items) < 2:
-            message = f"{what}.fields must name at least two fields"
-            context.reader.report("E224", message, listed.place, "name a vector with field:")
-            return None
-        return context.fields(items, f"{what}.fields") if items else None
-    single = context.field(entries["field"].value, f"{what}.field") if "field" in entries else None
-    return None if single is None else (single,)
 
 
 def read_text(node: Node, context: Context) -> Check | None:
@@ -218,50 +173,3 @@ def _pii(node: Node, context: Context) -> tuple[str, ...]:
         context.reader.report("E224", f"text.pii must name one of: {', '.join(words)}", node.place)
     found = (context.reader.choice(item, "text.pii", words, foreign=PII) for item in items)
     return tuple(dict.fromkeys(kind for kind in found if kind is not None))
-
-
-def read_missing_share(node: Node, context: Context) -> Check | None:
-    """Read `missing_share`: how much of what a rule looks at may be missing."""
-    entries = context.mapping(node, "missing_share", ("fields", "max"), required=("fields", "max"))
-    share = (
-        context.reader.number(entries["max"].value, "missing_share.max", low=0.0, high=1.0)
-        if "max" in entries
-        else None
-    )
-    picked = (
-        fields_of(entries["fields"].value, context, "missing_share.fields") if "fields" in entries else None
-    )
-    if share is None or picked is None:
-        return None
-    if share == 1.0:
-        message = "missing_share.max 100% can never be exceeded"
-        context.reader.report("E224", message, entries["max"].value.place, "write less than 100%")
-        return None
-    every, fields = picked
-    return Check("missing_share", fields, every=every, share=share, bound=f"at most {share:.4%} missing")
-
-
-def fields_of(node: Node, context: Context, what: str) -> tuple[str, tuple[Field, ...]] | None:
-    """Read `features.*`, `output.*`, or the names of fields of one side; the first part is the side of a star."""
-    if isinstance(node, Scalar) and node.value in ("features.*", "output.*"):
-        return str(node.value).removesuffix(".*"), ()
-    nodes = (node,) if isinstance(node, Scalar) else context.reader.items(node, what)
-    for each in nodes:
-        if isinstance(each, Scalar) and each.value in _EVERY:
-            advice = (
-                "write features.* or output.*, alone"
-                if len(nodes) == 1
-                else "a star stands alone, without other fields"
-            )
-            context.reader.report("E206", f"{what} must name fields, not '{each.value}'", each.place, advice)
-            return None
-    fields = context.fields(nodes, what, bare=True)
-    if isinstance(node, SequenceNode) and not nodes:
-        context.reader.report("E208", f"{what} must name at least one field", node.place)
-    if not fields:
-        return None
-    if len({named.space for named in fields}) > 1:
-        message = f"{what} must be all features or all outputs: they are judged at different times"
-        context.reader.report("E206", message, node.place, "write two rules")
-        return None
-    return "", fields

@@ -14,7 +14,7 @@ from guardproxy.decision import Action, Mode, Outcome, Scope, Severity, Verdict
 from guardproxy.documents import parse_documents
 from guardproxy.rules import load_rulesets
 from guardproxy.rules.cases import EXPECT_KEYS, GIVEN_KEYS
-from guardproxy.rules.checks import CHECK_KEYS
+from guardproxy.rules.checks import CHECK_KEYS, CHECK_PARTS
 from guardproxy.rules.definitions import KPI_KEYS
 from guardproxy.rules.exceptions import UNLESS_KEYS
 from guardproxy.rules.limits import LIMIT_KEYS
@@ -77,17 +77,17 @@ def test_the_schema_has_exactly_the_readers_keys() -> None:
         assert tuple(shape["properties"]) == tuple(known), name
         assert shape["additionalProperties"] is False, name
     assert set(CHECK_KEYS) == set(DEFS) & set(CHECK_KEYS)
-    assert set(keys.CHECK_PARTS) | {"order", "require", "forbid"} == set(CHECK_KEYS)
+    assert set(CHECK_PARTS) | {"order", "require", "forbid"} == set(CHECK_KEYS)
 
 
-@pytest.mark.parametrize("check", sorted(keys.CHECK_PARTS))
+@pytest.mark.parametrize("check", sorted(CHECK_PARTS))
 def test_the_keys_of_a_check_are_those_that_its_reader_lists(check: str) -> None:
     """The reader names what it knows when it meets a key that is like none of them."""
     text = f"guardproxy: 1\nmodel: m\nrules:\n  - id: r\n    {check}: {{qqqqqqqq: 1}}\n"
     _, problems = load_rulesets({"a.guard.yaml": text})
     (told,) = [problem.help for problem in problems if problem.code == "E204"]
-    assert told == f"allowed: {', '.join(keys.CHECK_PARTS[check])}"
-    assert tuple(DEFS[check]["properties"]) == keys.CHECK_PARTS[check]
+    assert told == f"allowed: {', '.join(CHECK_PARTS[check])}"
+    assert tuple(DEFS[check]["properties"]) == CHECK_PARTS[check]
 
 
 def test_the_words_are_those_of_the_language() -> None:

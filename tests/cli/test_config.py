@@ -150,7 +150,9 @@ def test_the_schema_is_json_and_names_every_key(shell: Shell) -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["chekc"], ["check", "a", "b"], ["check", "--format", "xml"], ["schema", "x"]]
 )
-def test_wrong_usage_of_config_exits_with_2_and_shows_the_right_one(shell: Shell, arguments: list[str]) -> None:
+def test_wrong_usage_of_config_exits_with_2_and_shows_the_right_one(
+    shell: Shell, arguments: list[str]
+) -> None:
     done = shell("config", *arguments)
     assert (done.code, done.out) == (2, "")
     assert "Usage: guardproxy config" in done.err

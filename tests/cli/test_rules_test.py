@@ -78,6 +78,9 @@ def test_coverage_counts_verdicts_conditions_and_exceptions(file: Path) -> None:
 
 def test_too_little_coverage_ends_with_1(file: Path) -> None:
     assert run(file, "--coverage-min", "85").exit_code == 0
+    assert run(file, "--coverage-min", "85%").exit_code == 0
+    assert run(file, "--coverage-min", "90 %").exit_code == 1
+    assert run(file, "--coverage-min", "101%").exit_code == 2
     result = run(file, "--coverage-min", "90")
     assert (result.exit_code, "coverage is 86%; 90% was asked for" in result.stderr) == (1, True)
 

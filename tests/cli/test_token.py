@@ -56,7 +56,9 @@ def test_a_name_that_no_tokens_file_may_hold_is_wrong_usage(shell: Shell, name: 
 
 
 @pytest.mark.parametrize("arguments", [[], ["new"], ["new", "--name", "a", "--role", "king"], ["nwe"]])
-def test_wrong_usage_of_token_exits_with_2_and_shows_the_right_one(shell: Shell, arguments: list[str]) -> None:
+def test_wrong_usage_of_token_exits_with_2_and_shows_the_right_one(
+    shell: Shell, arguments: list[str]
+) -> None:
     done = shell("token", *arguments)
     assert (done.code, done.out) == (2, "")
     assert "Usage: guardproxy token" in done.err
