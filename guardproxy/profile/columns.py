@@ -8,7 +8,7 @@ to `stores.dataset`, the choice of bounds to `fit`.
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -66,13 +66,6 @@ class TextColumn:
 Places: TypeAlias = NDArray[np.int64]
 Column: TypeAlias = NumberColumn | TextColumn
 Batch: TypeAlias = Mapping[str, Column]
-
-
-def text_column(cells: Iterable[str | None], *, literal: bool = False) -> TextColumn:
-    """Build a text column from cells."""
-    seen: dict[str, int] = {}
-    codes = [-1 if cell is None else seen.setdefault(cell, len(seen)) for cell in cells]
-    return TextColumn(np.array(codes, dtype=np.int32), tuple(seen), literal)
 
 
 def split_numbers(column: TextColumn) -> tuple[Floats, TextColumn]:

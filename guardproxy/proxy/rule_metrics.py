@@ -124,6 +124,9 @@ def _recording(built: Built) -> Iterator[Metric]:
     yield counter("recording_offered", "Exchanges offered to the recording.", [({}, status.offered)])
     yield counter("recording_written", "Exchanges written to the recording.", [({}, status.written)])
     yield counter(
+        "recording_written_bytes", "Compressed bytes written to the recording.", [({}, status.bytes)]
+    )
+    yield counter(
         "recording_dropped",
         "Exchanges not recorded, by reason.",
         [({"reason": reason}, count) for reason, count in status.dropped.items()],

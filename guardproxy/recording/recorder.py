@@ -43,7 +43,6 @@ class RecorderStatus:
     """
 
     offered: int
-    taken: int
     dropped: Mapping[str, int]
     written: int
     bytes: int
@@ -74,7 +73,7 @@ class Recorder:
         self._lock = Lock()
         self._writing = Lock()
         self._offered = 0
-        self._taken = 0
+        self._kept_one = False
         self._written = 0
         self._pending_bytes = 0
         self._dropped: Counter[str] = Counter()
@@ -130,11 +129,10 @@ class Recorder:
             dropped = dict(self._dropped)
             offered = self._offered + sum(one.seen for one in self._slices.values())
             pending = sum(1 for one in waiting for r in (one.quiet, one.loud) for _ in r.kept())
-            unmet = self._redactor.unmet() if self._taken else ()
+            unmet = self._redactor.unmet() if self._kept_one else ()
         folder = self._folder
         return RecorderStatus(
             offered,
-            self._taken,
             MappingProxyType(dropped),
             self._written,
             folder.written_bytes,
@@ -197,7 +195,7 @@ class Recorder:
                 step = "redaction"
                 one.put(reservoir, place, self._redactor.keep(one.model, draft, size))
                 self._pending_bytes += size
-                self._taken += 1
+                self._kept_one = True
         except Exception as error:  # noqa: BLE001 - a record is not worth an answer; nothing unredacted is kept
             self._say_once(step, error)
             return step

@@ -12,13 +12,13 @@ from guardproxy.decision import Action, Candidate, Finding, Mode, Phase, Scope, 
 from guardproxy.profile.model import Profile
 from guardproxy.rules.batches import Batches, bind_batches
 from guardproxy.rules.compiled import Compiled, Programs
-from guardproxy.rules.excepts import LOUD, is_live
 from guardproxy.rules.kpis import Kpis
 from guardproxy.rules.language import Column, Ref
 from guardproxy.rules.layout import one_row
 from guardproxy.rules.model import FallbackSpec, Rule, Unless, View
 from guardproxy.rules.names import ModelNames, profiled_output
 from guardproxy.rules.plan import Plan, PlannedRule, judge_one, make_plan
+from guardproxy.rules.quieting import LOUD, is_live
 from guardproxy.rules.report import comparisons, lookup_in, report, report_points
 from guardproxy.rules.rollout import acts_in, drawn, is_demoted
 from guardproxy.rules.sentences import Lookup, as_number, evaluate

@@ -12,7 +12,6 @@ from guardproxy.errors import OperatorError
 from guardproxy.profile.model import Profile
 from guardproxy.rules.batches import Columns, CompiledBatches, Row, compile_batches
 from guardproxy.rules.blocks import ROW_CHECKS
-from guardproxy.rules.excepts import CompiledExceptions, CompiledUnless
 from guardproxy.rules.kpis import CompiledKpis, compile_kpis, with_kpis
 from guardproxy.rules.language import (
     Aggregate,
@@ -30,6 +29,7 @@ from guardproxy.rules.language.nodes import Name, children
 from guardproxy.rules.layout import Slots, make_slots
 from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, Check, Kpi, Rule, Unless
 from guardproxy.rules.names import ModelNames, open_names
+from guardproxy.rules.quieting import CompiledExceptions, CompiledUnless
 from guardproxy.table import Cell
 
 
@@ -91,7 +91,7 @@ class CompiledPhase:
     slots: Slots
     rules: tuple[CompiledRule, ...]
     batches: CompiledBatches
-    excepts: CompiledExceptions
+    exceptions: CompiledExceptions
     excepted: CompiledBatches
     told: CompiledBatches
 
@@ -144,13 +144,13 @@ def _phase(programs: Sequence[Programs]) -> CompiledPhase:
     whole = any(one.rule.kind == FINITE_RULE for one in programs)
     slots = make_slots(wanted, whole=whole)
     verdicts = [program for one in programs for program in (one.when, one.wants) if program is not None]
-    excepts = [program for one in programs for _, program in one.unless]
+    exceptions = [program for one in programs for _, program in one.unless]
     return CompiledPhase(
         slots,
         tuple(_functions(one, slots) for one in programs),
         compile_batches(program.aggregates for program in verdicts),
         _exceptions(programs),
-        compile_batches(program.aggregates for program in excepts),
+        compile_batches(program.aggregates for program in exceptions),
         compile_batches(one.aggregates() for one in programs),
     )
 

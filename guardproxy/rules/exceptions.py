@@ -1,6 +1,6 @@
 """Named exceptions of a rule: which rows it does not judge, until when, and who answers for that.
 
-Decides how they are written and which of them are about to end. Asking them is left to `excepts`.
+Decides how they are written and which of them are about to end. Asking them about a loud row is left to `quieting`.
 """
 
 import re

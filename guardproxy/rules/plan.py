@@ -17,11 +17,11 @@ from guardproxy.rules.absent import Absence, bind_absence
 from guardproxy.rules.batches import COLUMNS_FROM, Batches, Row, bind_batches
 from guardproxy.rules.blocks import TABLE_CHECKS
 from guardproxy.rules.compiled import CompiledPhase, CompiledRule, Programs
-from guardproxy.rules.excepts import Exceptions
 from guardproxy.rules.inside import Inside, bind_inside, fewer, judge_inside
 from guardproxy.rules.language import ERROR, UNKNOWN, Column, LanguageError
 from guardproxy.rules.layout import Layout, make_layout, one_row
 from guardproxy.rules.model import FINITE_RULE, Check, Rule, View
+from guardproxy.rules.quieting import Exceptions
 from guardproxy.table import Cell, Codes, Mask
 
 Step: TypeAlias = tuple[Row | None, Row, Mapping[Cell, int]]
@@ -79,7 +79,7 @@ class Plan:
     """The rules of one phase, ready to judge.
 
     `broad` are the indices of rules with one verdict for all rows. `insides` and `absences` look at whole tables, once
-    the cells are judged; `excepts` at what is loud after that.
+    the cells are judged; `exceptions` at what is loud after that.
     """
 
     layout: Layout
@@ -89,7 +89,7 @@ class Plan:
     insides: tuple[tuple[Inside, tuple[tuple[int, int], ...]], ...]
     absences: tuple[tuple[int, Absence], ...]
     batches: Batches
-    excepts: Exceptions
+    exceptions: Exceptions
 
     def judge(self, view: View) -> Codes:
         """Return the verdict codes, shape (rules, rows)."""
@@ -109,8 +109,8 @@ class Plan:
         if self.insides or self.absences:
             for index, few in self._few(view):
                 judge_inside(np.frombuffer(out, dtype=np.uint8)[index : index + 1], few)
-        if self.excepts.rules and out.translate(None, QUIET_BYTES):
-            self.excepts.apply(np.frombuffer(out, dtype=np.uint8).reshape(-1, 1), view)
+        if self.exceptions.rules and out.translate(None, QUIET_BYTES):
+            self.exceptions.apply(np.frombuffer(out, dtype=np.uint8).reshape(-1, 1), view)
         return bytes(out)
 
     def by_row(self, view: View) -> Codes:
@@ -158,8 +158,8 @@ class Plan:
     def _finish(self, view: View, codes: Codes) -> Codes:
         for index, few in self._few(view):
             judge_inside(codes[index], few)
-        if self.excepts.rules:
-            self.excepts.apply(codes, view)
+        if self.exceptions.rules:
+            self.exceptions.apply(codes, view)
         return codes
 
     def _few(self, view: View) -> Iterator[tuple[int, Mask | None]]:
@@ -216,9 +216,9 @@ def make_plan(
         tuple((index, one.absence) for index, one in enumerate(rules) if one.absence is not None),
         bind_batches(phase.batches, features, outputs, key),
         Exceptions(
-            make_layout(phase.excepts.slots, features, outputs, key),
+            make_layout(phase.exceptions.slots, features, outputs, key),
             bind_batches(phase.excepted, features, outputs, key),
-            phase.excepts.rules,
+            phase.exceptions.rules,
         ),
     )
 

@@ -68,7 +68,6 @@ class StoreStatus:
     accepting: bool
     waiting: int
     free_bytes: int | None
-    reserve: bool
     problem: str
 
 

@@ -185,7 +185,6 @@ class SqliteHoldStore:
                 accepting=False,
                 waiting=self._worker.waiting,
                 free_bytes=None,
-                reserve=False,
                 problem=f"{self._path.parent}: {error.strerror}",
             )
         problem = self._worker.problem
@@ -199,7 +198,6 @@ class SqliteHoldStore:
             accepting=not problem,
             waiting=self._worker.waiting,
             free_bytes=free,
-            reserve=self._reserve.held(),
             problem=problem,
         )
 

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from tests.cli.process import FREE, JSON_TYPE, Serving, get, serving, unshared, upstream_of
 from tests.cli.run import child
 from tests.harness.client import Incomplete, RawClient
-from tests.harness.loop import PATIENCE_S, run, until
+from tests.harness.loop import run, until
 from tests.harness.upstream import Recorded, RecorderUpstream, ok
 from tests.proxy.serving import PATH, RULES, demand, infer, request
 
@@ -398,9 +397,7 @@ def test_a_second_signal_ends_at_once_what_the_first_would_wait_for(tmp_path: Pa
             server.process.send_signal(signal.SIGTERM)
             await until(lambda: _refuses(server), "it no longer accepts, since it drains")
             assert server.process.returncode is None
-            began = time.monotonic()
             assert await server.end(signal.SIGTERM) == -signal.SIGKILL
-            assert time.monotonic() - began < PATIENCE_S
             with pytest.raises(Incomplete):
                 await client.response()
 

@@ -2,9 +2,11 @@
 
 import json
 
-from guardproxy.demo.dataset import ROWS_A_DAY
+from guardproxy.demo.dataset import AIRPORTS
 from guardproxy.demo.nonsense import KINDS
 from guardproxy.demo.scenario import BUSY, NONSENSE_OUTCOMES, Phase, Step
+
+ROWS_A_DAY = 24 * len(AIRPORTS)
 
 
 def cells(step: Step, name: str) -> list[object]:

@@ -14,8 +14,8 @@ from guardproxy.profile.columns import (
     NumberColumn,
     NumberSummary,
     TextSummary,
-    text_column,
 )
+from tests.profile.build import text_column
 
 NUMBERS = st.floats(-1e6, 1e6) | st.integers(-5, 5).map(float)
 

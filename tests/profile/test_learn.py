@@ -7,11 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from guardproxy.profile.check import compile_check
-from guardproxy.profile.columns import Batch, Column, NumberColumn, TextColumn, text_column
+from guardproxy.profile.columns import Batch, Column, NumberColumn, TextColumn
 from guardproxy.profile.document import dump_profile, parse_profile
 from guardproxy.profile.learn import MIN_ROWS, Learner
 from guardproxy.profile.model import FieldKind, FieldProfile, Method, Profile, Provenance, Role, Sign
 from guardproxy.table import Table, table_from_records
+from tests.profile.build import text_column
 
 Floats = NDArray[np.float64]
 

@@ -353,7 +353,9 @@ def test_what_passes_is_recorded_without_the_fields_to_redact(tmp_path: Path) ->
             decision = said(response, b"Decision")
             standing = json.loads((await admin(service, "/v1/rules"))[1])["recording"]
             assert (standing["ok"], standing["offered"]) == (True, 2)
-            assert "guardproxy_recording_offered_total 2.0" in (await admin(service, "/metrics"))[1]
+            metrics = (await admin(service, "/metrics"))[1]
+            assert "guardproxy_recording_offered_total 2.0" in metrics
+            assert "guardproxy_recording_written_bytes_total 0.0" in metrics, "no minute is over"
         records = list(read_recording([tmp_path / "traffic"], skipped=Skipped()))
         assert [record.outcomes for record in records] == [("allowed",), ("replaced",)]
         last = records[-1]

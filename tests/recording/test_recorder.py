@@ -40,7 +40,7 @@ def test_all_that_was_offered_is_written_or_counted(
             one.flush(START + after)
         status = one.status()
         assert status.offered == number + 1
-        assert status.pending + status.written <= status.taken
+        assert status.pending + status.written + sum(status.dropped.values()) <= number + 1
     one.close()
     status = one.status()
     assert status.offered == len(offers) == status.written + sum(status.dropped.values())
@@ -96,7 +96,7 @@ def test_an_exchange_that_is_not_drawn_is_not_even_made(tmp_path: Path) -> None:
 
     for _ in range(10_000):
         one.offer("demand", START, False, make)  # noqa: FBT003
-    assert made == one.status().taken < 30
+    assert 1 <= made < 30
 
 
 def test_rare_loud_exchanges_keep_their_places_beside_many_quiet_ones(tmp_path: Path) -> None:
@@ -131,6 +131,10 @@ def test_a_minute_is_written_once_it_is_over(tmp_path: Path) -> None:
     assert one.flush(START + 59.9) == 0
     assert one.flush(START + 60) == 1
     assert one.flush(START + 61) == 0
+    one.close()
+    assert (
+        one.status().bytes == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) > 0
+    )
     assert len(read(tmp_path)) == 1
 
 
@@ -243,7 +247,6 @@ def test_offers_go_on_while_a_write_is_stuck(tmp_path: Path, monkeypatch: pytest
     thread.start()
     assert entered.wait(30)
     assert offer(one, draft(2, START + 60))
-    assert one.status().pending == 2
     leave.set()
     thread.join(30)
     one.close()

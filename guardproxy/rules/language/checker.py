@@ -133,12 +133,15 @@ class _Checker(Naming):
             message = f"cannot compare {KIND_WORDS[left.kind]} with {KIND_WORDS[right.kind]}"
             self.flaw("E123", message, both, _clash_help(left, right))
         elif odd := _odd_day(left, right):
-            message = f'request.date is written YYYY-MM-DD, so "{odd.value}" is compared letter by letter'
-            self.flaw("E127", message, odd, 'write it as "2026-01-31"')
+            self._day(odd)
         elif Kind.FLAG in kinds and sign in ORDERINGS:
             self.flaw(
                 "E124", f"yes/no has no order, so `{sign}` makes no sense", both, "use == or !=, or `and`"
             )
+
+    def _day(self, odd: Literal) -> None:
+        message = f'request.date is written YYYY-MM-DD, so "{odd.value}" is compared letter by letter'
+        self.flaw("E127", message, odd, 'write it as "2026-01-31"')
 
     def within(self, node: Within) -> Node:
         operand = self.node(node.operand)
@@ -150,6 +153,8 @@ class _Checker(Naming):
                 f"cannot look for {KIND_WORDS[operand.kind]} in a list that holds {KIND_WORDS[members.kind]}"
             )
             self.flaw("E123", message, node, _clash_help(operand, operand))
+        elif isinstance(node.items, Items) and (odd := _odd_day(operand, *node.items.items)):
+            self._day(odd)
         return replace(node, kind=Kind.FLAG, operand=operand, members=members)
 
     def _members(self, items: Node) -> Members | None:
@@ -362,7 +367,7 @@ _FACT_HELP: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def _odd_day(*operands: Node) -> Literal | None:
-    """Return the text that request.date is compared with when it is no day."""
+    """Return the first text that request.date is compared with, or looked for among, which is no day."""
     if not any(isinstance(node, Name) and node.ref == ("request", "date", "") for node in operands):
         return None
     texts = (node for node in operands if isinstance(node, Literal) and isinstance(node.value, str))

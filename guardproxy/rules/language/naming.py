@@ -76,18 +76,13 @@ class Naming:
             help_ = f"`{first}` is a list; write `x in {first}`"
         elif not found and first.lower() in foreign.BARE:
             help_ = foreign.BARE[first.lower()]
-        elif dashed := self._dashed(node):
-            start = self._text.rfind(dashed.partition("[")[0], 0, node.offset)
-            self.flaws = [flaw for flaw in self.flaws if flaw.code != "E106" or flaw.offset < start]
-            help_ = f"write {dashed} if the name has a dash in it"
+        elif dashed := _DASHED.search(self._text[: node.end]):
+            # What was said of the parts of the name before this one.
+            self.flaws = [flaw for flaw in self.flaws if flaw.offset < dashed.start()]
+            help_ = f'write {dashed[1]}["{dashed[2]}"] if the name has a dash in it'
         elif not found:
             help_ += f', or "{first}" if text is meant'
         self.flaw("E114", f"`{first}` alone does not say where it comes from", node, help_)
-
-    def _dashed(self, node: Path) -> str:
-        """Return the name with a dash that a difference without spaces most likely is: `features.my-field`."""
-        match = _DASHED.search(self._text[: node.end])
-        return f'{match.group(1)}["{match.group(2)}"]' if match and match.end() == node.end else ""
 
     def _unfinished(self, node: Path, help_: str) -> None:
         self.flaw("E115", f"`{'.'.join(node.segments)}` is not finished", node, help_)
@@ -96,10 +91,11 @@ class Naming:
         written = ".".join(node.segments)
         missing = Literal(node.offset, node.length, Kind.ANY, None)
         if len(node.segments) < 3 or (len(node.segments) == 3 and node.segments[1] in ("features", "output")):
-            last = node.segments[-1]
-            named = len(node.segments) > 1 and (last in PROFILE_STATS or last in foreign.STATS)
-            written = f"profile.NAME.{foreign.STATS.get(last, last)}" if named else f"{written}.p99"
-            self._unfinished(node, f"write `{written}`, or another of {', '.join(PROFILE_STATS)}")
+            last = foreign.STATS.get(node.segments[-1], node.segments[-1])
+            nameless = last in PROFILE_STATS or last in ("profile", "features", "output")
+            stat = last if last in PROFILE_STATS else "p99"
+            help_ = f"write `{'profile.NAME' if nameless else written}.{stat}`, or another of "
+            self._unfinished(node, help_ + ", ".join(PROFILE_STATS))
             return missing
         stat = node.segments[-1]
         if stat not in PROFILE_STATS:
@@ -202,7 +198,8 @@ class Naming:
         return None
 
 
-_DASHED: Final = re.compile(r"\b(features|output|previous)\.(\w+(?:-\w+)+)")
+_DASHED: Final = re.compile(r"\b(features|output|previous)\.(\w+(?:-\w+)+)\Z")
+"""A name with a dash, which a difference without spaces most likely is: `features.my-field`."""
 _THINGS: Final[Mapping[str, str]] = MappingProxyType(
     {"request": "fact of the request", "kpi": "KPI", "profile": "field in the profile"}
 )

@@ -207,3 +207,13 @@ def test_a_mean_of_many_rows_is_that_of_numpy() -> None:
     numbers = np.random.default_rng(7).lognormal(size=1_000)
     found = aggregate("batch_mean", column_from_cells(numbers.tolist()), 1_000)
     assert found == pytest.approx(float(numbers.mean()), rel=1e-14)
+
+
+@pytest.mark.parametrize("call", [call for call in AGGREGATES if "count" not in call and "share" not in call])
+def test_a_column_of_plain_numbers_is_not_walked_row_by_row(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    numbers = column_from_cells([1.0, 2.0, None])
+    expected = aggregate_cells(call, [1.0, 2.0, None])
+    monkeypatch.delattr("guardproxy.rules.language.aggregates.aggregate_cells")
+    assert aggregate(call, numbers, 3) == expected

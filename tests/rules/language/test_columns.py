@@ -18,7 +18,7 @@ from guardproxy.rules.language import (
     vector,
 )
 from guardproxy.rules.language.interpreter import interpret
-from guardproxy.table import table_from_columns
+from guardproxy.table import Cell, table_from_columns
 
 X = Ref("features", "x")
 TABLE = table_from_columns({"n": [1.0, None, 2.5], "t": ["a", None, 3.0], "big": [2**53 + 1, 1, None]}, 3)
@@ -48,6 +48,22 @@ def test_a_yes_no_result_has_one_code_per_row() -> None:
     assert column.codes.dtype == np.int8
     assert column.codes.tolist() == [0, 1, 2, 3, 1]
     assert [column.failed(row) for row in range(5)] == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('features.x in ["a", "b"]', ["a", "c", None]),
+        ("features.x in [1, 2]", [1.0, 3.0, None]),
+        ("features.x in [1, 2, 3, 4, 5, 6, 7, 8, 9]", [9.0, 10.0, None]),
+        ("features.x in [true]", [True, False, None]),
+    ],
+)
+def test_what_is_missing_is_neither_in_a_list_nor_outside_it(text: str, cells: list[Cell]) -> None:
+    for written, codes in ((text, [1, 0, 2]), (text.replace(" in ", " not in "), [0, 1, 2])):
+        column = run(written, column_from_cells(cells), 3)
+        assert column.codes is not None
+        assert column.codes.tolist() == codes
 
 
 def test_a_number_result_marks_the_rows_that_clash() -> None:

@@ -38,9 +38,16 @@ EXPRESSION_FLAWS = [
     ("feature.n > 3", "E106", "feature.n", "did you mean `features`?"),
     ("features.n.x > 3", "E106", "features.n.x", 'features["n.x"]'),
     ("features.t in wordz", "E106", "wordz", "did you mean `words`?"),
+    ("request.features.n > 3", "E106", "request.features.n", "what it holds are features"),
+    ("previous.output.y > 3", "E106", "previous.output.y", "write previous.y"),
+    ("Stats.n.p99 > 3", "E106", "Stats.n.p99", "did you mean `profile`?"),
+    ("zzz.n > 3", "E106", "zzz.n", "names begin with features, output,"),
+    ("features.t in list.words", "E106", "list.words", "write words"),
+    ("profile.output.y.Median > 3", "E106", "profile.output.y.Median", "did you mean `p50`?"),
     ("kpi.margin > 3", "E106", "kpi.margin", ""),
     ("3 * maxx(1, features.n) > 2", "E107", "maxx", "did you mean `max`?"),
     ("len(features.t) > 2", "E107", "len", "did you mean `length`?"),
+    ("Length(features.t) > 2", "E107", "Length", "write `length` in small letters"),
     ("clamp(features.n, 1) > 2", "E108", "clamp(features.n, 1)", "clamp(x, low, high)"),
     ("max(features.n) > 2", "E108", "max(features.n)", "max(a, b, ...)"),
     ("coalesce(features.n) > 2", "E108", "coalesce(features.n)", "coalesce(a, b, ...)"),
@@ -82,8 +89,17 @@ EXPRESSION_FLAWS = [
     ("n > 3", "E114", "n", "write features.n"),
     ("demand > 3", "E114", "demand", "features.demand or output.demand"),
     ("words == 3", "E114", "words", "x in words"),
+    ("features.n > abc", "E114", "abc", 'write features.abc or output.abc, or "abc" if text is meant'),
+    ("features.n > Inf", "E114", "Inf", "leave the bound out"),
+    ("features.odd-name > 3", "E114", "name", 'write features["odd-name"] if the name has a dash'),
+    ("features.n > features.m - abc", "E114", "abc", "write features.abc or output.abc"),
     ("features > 3", "E115", "features", "features.NAME"),
     ("profile.output.y > 3", "E115", "profile.output.y", "profile.output.y.p99"),
+    ("profile > 3", "E115", "profile", "write `profile.NAME.p99`, or another of min, max,"),
+    ("profile.features > 3", "E115", "profile.features", "write `profile.NAME.p99`"),
+    ("profile.features.min > 3", "E115", "profile.features.min", "write `profile.NAME.min`"),
+    ("profile.median > 3", "E115", "profile.median", "write `profile.NAME.p50`"),
+    ("profile.n > 3", "E115", "profile.n", "write `profile.n.p99`"),
     ("[1, 2] == features.n", "E116", "[1, 2]", "x in [...]"),
     ("lists.words == features.t", "E116", "lists.words", "x in lists.words"),
     ("features.n in 3", "E116", "3", "x in [...]"),
@@ -105,6 +121,9 @@ EXPRESSION_FLAWS = [
     ("contains(features.t, 3)", "E122", "3", ""),
     ("features.f or features.t > 3", "E123", "features.t > 3", "quotes"),
     ('features.n == "3"', "E123", 'features.n == "3"', "quotes"),
+    ('request.weekday == "Monday"', "E123", 'request.weekday == "Monday"', "0 is Monday"),
+    ('"9" == request.hour', "E123", '"9" == request.hour', "from 0 to 23"),
+    ("request.date in [20260131]", "E123", "request.date in [20260131]", "a day is text"),
     ("features.f == 1", "E123", "features.f == 1", "true or false"),
     ("0 <= features.n <= features.t", "E123", "features.n <= features.t", "quotes"),
     ("features.n in words", "E123", "features.n in words", ""),
@@ -114,8 +133,13 @@ EXPRESSION_FLAWS = [
     ("features.n + 1", "E126", "features.n + 1", "x > 0"),
     ("features.t", "E126", "features.t", 'x == "a"'),
     ("matches(features.t, features.u)", "E127", "features.u", "pattern"),
+    ('request.date == "31.01.2026"', "E127", '"31.01.2026"', 'write it as "2026-01-31"'),
+    ('request.date in ["2026-01-31", "1.2.2026"]', "E127", '"1.2.2026"', 'write it as "2026-01-31"'),
+    ('"2026" <= request.date < "1.2.2026"', "E127", '"1.2.2026"', 'write it as "2026-01-31"'),
     ("round(features.n, features.m) > 1", "E127", "features.m", ""),
     ("round(features.n, 1.5) > 1", "E127", "1.5", ""),
+    ("round(features.n, 13) > 1", "E127", "13", ""),
+    ("round(features.n, -1) > 1", "E127", "-1", ""),
     ("clamp(features.n, 5, 1) > 1", "E127", "clamp(features.n, 5, 1)", "low, high"),
     ("batch_maen(output.y) > 1", "E107", "batch_maen", "batch_mean"),
     ("recent_p90(output.y, 1h) > 1", "E107", "recent_p90", "did you mean `recent_p99`?"),
@@ -267,6 +291,16 @@ def test_all_flaws_of_meaning_are_told_at_once_and_from_left_to_right() -> None:
     )
     assert isinstance(found, tuple)
     assert [flaw.code for flaw in found] == ["E106", "E123", "E107", "E123"]
+
+
+def test_a_name_with_a_dash_is_one_mistake_however_many_there_are() -> None:
+    found = compile_expression("features.zz + features.n-n + features.my-odd-field > 3", KnownNames())
+    assert isinstance(found, tuple)
+    assert [(flaw.code, flaw.help) for flaw in found] == [
+        ("E106", "known names: n, m, t, u, f, g, a, b, ..."),
+        ("E114", 'write features["n-n"] if the name has a dash in it'),
+        ("E114", 'write features["my-odd-field"] if the name has a dash in it'),
+    ]
 
 
 def test_without_a_likely_word_the_help_names_what_is_known_or_says_where_to_define_it() -> None:

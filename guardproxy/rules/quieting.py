@@ -1,7 +1,7 @@
-"""Named exceptions: rows that a rule finds loud, but somebody has answered for until a day.
+"""What a named exception quiets: rows that a rule finds loud, but somebody has answered for until a day.
 
-Decides that only loud verdicts are asked about, so that exceptions cost a quiet exchange nothing, and that an exception
-whose `when` is unknown or an error does not apply.
+Decides which verdicts are loud, that only those are asked about, so that exceptions cost a quiet exchange nothing, and
+that an exception whose `when` is unknown or an error does not apply. How exceptions are written is left to `exceptions`.
 """
 
 from collections.abc import Callable, Sequence
