@@ -5,6 +5,7 @@ Where fields come from and what they are called is left to the codecs; what they
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -136,6 +137,33 @@ def table_from_records(records: Sequence[Mapping[str, Cell]]) -> Table:
     return table_from_columns(
         {name: [record.get(name) for record in records] for name in names}, len(records)
     )
+
+
+def stack_tables(tables: Sequence[Table]) -> Table:
+    """Put tables with the same fields on top of each other, every cell as it was."""
+    if len(tables) == 1:
+        return tables[0]
+    fields = tables[0].fields
+    if all(table.rows == 1 for table in tables):
+        block = np.array([table.single() for table in tables], dtype=np.float64).T
+        block = np.ascontiguousarray(block).reshape(len(fields), len(tables))
+    else:
+        block = np.concatenate([table.block for table in tables], axis=1)
+    block.flags.writeable = False
+    named = {name for table in tables for name in table.exact}
+    exact = {
+        name: tuple(chain.from_iterable(table.column(name) for table in tables))
+        for name in fields
+        if name in named
+    }
+    return Table(fields, block.shape[1], block, exact)
+
+
+def json_cell(cell: Cell) -> object:
+    """Return a cell as JSON can say it: a vector as a list, and what is no finite number as text (`inf`)."""
+    if isinstance(cell, float) and cell - cell != 0.0:
+        return str(cell)
+    return [json_cell(member) for member in cell] if isinstance(cell, tuple) else cell
 
 
 def is_plain_number(cell: object) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.table import Cell, Table, table_from_columns, table_from_records
+from guardproxy.table import Cell, Table, json_cell, stack_tables, table_from_columns, table_from_records
 
 CELLS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4)
 
@@ -58,3 +58,30 @@ def test_a_row_kept_as_floats_says_the_same_as_its_block(numbers: list[float]) -
 def test_only_a_table_of_one_row_has_a_single_row() -> None:
     with pytest.raises(ValueError, match="2 rows"):
         table_from_records([{"a": 1.0}, {"a": 2.0}]).single()
+
+
+ODD_CELLS = st.one_of(
+    st.none(),
+    st.floats(allow_nan=False),
+    st.integers(-(2**60), 2**60),
+    st.text(max_size=3),
+    st.booleans(),
+    st.tuples(st.floats(0, 1), st.none()),
+)
+
+
+@given(st.lists(st.lists(st.tuples(ODD_CELLS, ODD_CELLS), min_size=1, max_size=3), min_size=1))
+def test_stacked_tables_hold_the_rows_of_each_in_order(parts: list[list[tuple[Cell, Cell]]]) -> None:
+    records = [[{"a": a, "b": b} for a, b in rows] for rows in parts]
+    stacked = stack_tables([table_from_records(rows) for rows in records])
+    together = table_from_records([record for rows in records for record in rows])
+    assert (stacked.fields, stacked.rows) == (("a", "b"), together.rows)
+    assert [stacked.record(row) for row in range(stacked.rows)] == [
+        together.record(row) for row in range(together.rows)
+    ]
+
+
+def test_a_cell_that_json_cannot_say_is_told_as_text() -> None:
+    assert json_cell((1.0, None, float("inf"))) == [1.0, None, "inf"]
+    assert json_cell(float("-inf")) == "-inf"
+    assert [json_cell(cell) for cell in (None, True, 3, 2.5, "x")] == [None, True, 3, 2.5, "x"]

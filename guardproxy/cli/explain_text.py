@@ -10,7 +10,7 @@ from guardproxy.cli.output import printable
 from guardproxy.decision import Mode, Verdict
 from guardproxy.guard.trace import Explained, Explanation, Part
 from guardproxy.rules.sentences import show
-from guardproxy.table import Cell
+from guardproxy.table import Cell, json_cell
 
 MAX_TEXT: Final = 80
 _BOUNDS: Final = ("low", "high")
@@ -42,7 +42,7 @@ def explanation_json(found: Explanation, only: str | None = None) -> dict[str, A
         "candidates": [
             {
                 "source": one.source,
-                "values": {name: _plain(cell) for name, cell in one.values.items()},
+                "values": {name: json_cell(cell) for name, cell in one.values.items()},
                 "refused_by": list(one.refused_by),
                 "note": one.note,
             }
@@ -132,7 +132,7 @@ def _rule_json(one: Explained) -> dict[str, Any]:
         "verdict": one.verdict.name.lower(),
         "acts": finding.acts,
         "message": finding.message,
-        "measured": {name: _plain(cell) for name, cell in finding.measured},
+        "measured": {name: json_cell(cell) for name, cell in finding.measured},
         "bound": finding.bound,
         "bound_source": finding.bound_source,
         "exception": None if one.exception is None else one.exception.id,
@@ -144,7 +144,7 @@ def _rule_json(one: Explained) -> dict[str, Any]:
 
 
 def _part_json(part: Part) -> dict[str, Any]:
-    said: dict[str, Any] = {"text": part.text, "value": _plain(part.value)}
+    said: dict[str, Any] = {"text": part.text, "value": json_cell(part.value)}
     if part.error:
         said["error"] = part.error
     if part.source:
@@ -152,9 +152,3 @@ def _part_json(part: Part) -> dict[str, Any]:
     if part.parts:
         said["parts"] = [_part_json(one) for one in part.parts]
     return said
-
-
-def _plain(cell: Cell) -> Any:
-    if isinstance(cell, float) and cell - cell != 0.0:
-        return str(cell)
-    return [_plain(member) for member in cell] if isinstance(cell, tuple) else cell

@@ -8,7 +8,6 @@ read was redacted, or was never recorded): those are switched off. What the verd
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,7 @@ from guardproxy.rules import Rule, Ruleset, View, make_ruleset
 from guardproxy.rules.language import Ref
 from guardproxy.rules.model import FINITE_RULE
 from guardproxy.rules.rollout import drawn
-from guardproxy.table import Cell, Codes, Floats, Mask, Table
+from guardproxy.table import Cell, Codes, Floats, Mask, Table, stack_tables
 
 BATCH_ROWS: Final = 1_000
 MAX_PENDING_ROWS: Final = 8_000
@@ -92,8 +91,8 @@ def make_batch(exchanges: Sequence[Recorded]) -> Batch:
     answers = [one.predictions for one in exchanges if one.predictions is not None]
     return Batch(
         tuple(exchanges),
-        _stack([one.features for one in exchanges]),
-        _stack(answers) if len(answers) == len(exchanges) else None,
+        stack_tables([one.features for one in exchanges]),
+        stack_tables(answers) if len(answers) == len(exchanges) else None,
         exchanges[0].facts,
         np.concatenate(([0], np.cumsum(rows))).astype(np.intp),
         np.repeat(np.arange(len(exchanges), dtype=np.intp), rows),
@@ -320,23 +319,3 @@ def _rules(guard: Guard, batch: Batch) -> tuple[Rule, ...]:
     outputs = () if batch.predictions is None else batch.predictions.fields
     bound = guard.bind(batch.features.fields, outputs)
     return bound.rules_of(Phase.REQUEST) + bound.rules_of(Phase.RESPONSE)
-
-
-def _stack(tables: Sequence[Table]) -> Table:
-    """Put tables with the same fields on top of each other, every cell as it was."""
-    if len(tables) == 1:
-        return tables[0]
-    fields = tables[0].fields
-    if all(table.rows == 1 for table in tables):
-        block = np.array([table.single() for table in tables], dtype=np.float64).T
-        block = np.ascontiguousarray(block).reshape(len(fields), len(tables))
-    else:
-        block = np.concatenate([table.block for table in tables], axis=1)
-    block.flags.writeable = False
-    named = {name for table in tables for name in table.exact}
-    exact = {
-        name: tuple(chain.from_iterable(table.column(name) for table in tables))
-        for name in fields
-        if name in named
-    }
-    return Table(fields, block.shape[1], block, exact)

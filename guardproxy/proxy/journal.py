@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from guardproxy.decision import Decision, Outcome
 from guardproxy.rules import Ruleset
 from guardproxy.stats import Breaker, ModelWindows, Sample, Seen
-from guardproxy.table import Table
+from guardproxy.table import Table, json_cell
 
 MAX_PENDING: Final = 20_000
 MAX_PENDING_ROWS: Final = 2_000_000
@@ -124,7 +124,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
                 "action": finding.action.name.lower(),
                 "severity": finding.severity.name.lower(),
                 "message": finding.message,
-                "measured": {name: _plain(cell) for name, cell in finding.measured},
+                "measured": {name: json_cell(cell) for name, cell in finding.measured},
                 "bound": finding.bound,
                 "bound_source": finding.bound_source,
                 "acts": finding.acts,
@@ -137,7 +137,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
             {
                 "row": patch.row,
                 "source": patch.source,
-                "values": {n: _plain(c) for n, c in patch.values.items()},
+                "values": {n: json_cell(c) for n, c in patch.values.items()},
             }
             for patch in decision.patch[:200]
         ],
@@ -158,12 +158,7 @@ def _row(decision: Decision, sample: Sample, row: int) -> dict[str, Any]:
 
 def _record(table: Table | None, row: int) -> Mapping[str, Any] | None:
     return (
-        None if table is None or row >= table.rows else {n: _plain(c) for n, c in table.record(row).items()}
+        None
+        if table is None or row >= table.rows
+        else {n: json_cell(c) for n, c in table.record(row).items()}
     )
-
-
-def _plain(cell: object) -> object:
-    # JSON has no infinities: they are told as text.
-    if isinstance(cell, float) and cell - cell != 0:
-        return str(cell)
-    return [_plain(part) for part in cell] if isinstance(cell, tuple) else cell

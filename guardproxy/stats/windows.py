@@ -17,7 +17,7 @@ from guardproxy.profile.model import Profile
 from guardproxy.rules.kpis import CompiledKpis, Kpis
 from guardproxy.stats.kpis import KpiTally
 from guardproxy.stats.tally import FieldTally
-from guardproxy.table import Codes, Floats, Table
+from guardproxy.table import Codes, Table, stack_tables
 
 BUCKET_S: Final = 60.0
 BUCKETS: Final = 60
@@ -119,8 +119,8 @@ class ModelWindows:
                 shape = (sample.features.fields, sample.predictions.fields)
                 shapes.setdefault(shape, []).append((sample.features, sample.predictions))
         for shape, pairs in shapes.items():
-            features = _stacked(shape[0], [one for one, _ in pairs])
-            predictions = _stacked(shape[1], [other for _, other in pairs])
+            features = stack_tables([one for one, _ in pairs])
+            predictions = stack_tables([other for _, other in pairs])
             for kpi, column in self._bind_kpis(shape).tallied(features, predictions):
                 tally = bucket.kpis.get(kpi.name)
                 if tally is None or tally.kpi != kpi:
@@ -142,7 +142,7 @@ class ModelWindows:
         for table in tables:
             shapes.setdefault(table.fields, []).append(table)
         for fields, group in shapes.items():
-            table = _stacked(fields, group)
+            table = stack_tables(group)
             bound = None if check is None else self._bind(check, fields)
             positions = None if bound is None else bound.outside(table)
             # A check has a line per learned field, which need not be the fields of this message.
@@ -205,18 +205,6 @@ def _merge(target: _Bucket, source: _Bucket) -> None:
         target.verdicts[rule] = known
     while len(target.verdicts) > MAX_RULES_TOTALLED:
         del target.verdicts[next(iter(target.verdicts))]
-
-
-def _stacked(fields: tuple[str, ...], tables: list[Table]) -> Table:
-    if len(tables) == 1:
-        return tables[0]
-    if all(table.rows == 1 for table in tables):
-        block: Floats = np.array([table.single() for table in tables]).T
-    else:
-        block = np.concatenate([table.block for table in tables], axis=1)
-    names = {name for table in tables for name in table.exact}
-    exact = {name: tuple(cell for table in tables for cell in table.column(name)) for name in names}
-    return Table(fields, block.shape[1], block, exact)
 
 
 def _present(table: Table, name: str, index: int) -> int:
