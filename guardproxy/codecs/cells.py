@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import isfinite, isnan
+from math import ceil, floor, isfinite, isnan
 from typing import Any, Final
 
 import numpy as np
@@ -132,10 +132,12 @@ class Style:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a column of a response takes. `write` returns the text of a new number, text or yes/no, or raises
-    PatchError; it never gets a missing cell. `nan` tells whether NaN may stand for a missing cell."""
+    PatchError; it never gets a missing cell. `nan` tells whether NaN may stand for a missing cell, `whole` whether there
+    are only whole numbers."""
 
     write: Callable[[Any, Style], str]
     nan: bool
+    whole: bool = False
 
 
 def new_text(new: Any, old: Any, kind: Kind, style: Style) -> str | None:
@@ -157,6 +159,13 @@ def new_text(new: Any, old: Any, kind: Kind, style: Style) -> str | None:
     if type(old) in NUMBERS and type(new) in NUMBERS and _reads(text, old):
         return None
     return None if type(old) is type(new) and type(new) in {str, bool} and old == new else text
+
+
+def whole_inside(new: Any, old: Any) -> Any:
+    """Return a bound that `old` was clamped to as the nearest whole number on its inner side."""
+    if type(new) is not float or not isfinite(new) or type(old) not in NUMBERS:
+        return new
+    return floor(new) if old > new else ceil(new)
 
 
 def is_same(old: Cell, new: Cell) -> bool:
@@ -223,7 +232,9 @@ def _whole_text(low: int | None, high: int | None) -> Callable[[Any, Style], str
     def write(new: Any, _style: Style) -> str:
         if type(new) not in NUMBERS or (type(new) is float and not isfinite(new)):
             raise PatchError("only a finite number fits into a column of whole numbers")
-        value = round(new)
+        value = int(new)
+        if value != new:
+            raise PatchError("only a whole number fits into a column of whole numbers")
         if (low is not None and value < low) or (high is not None and value > high):
             raise PatchError(f"the number lies outside {low} to {high}")
         return str(value)
@@ -270,12 +281,12 @@ def _as_float(new: float) -> float:
 
 def _integers(bits: int, *, signed: bool) -> Kind:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return Kind(_whole_text(low, high), nan=False)
+    return Kind(_whole_text(low, high), nan=False, whole=True)
 
 
 _WORDS: Final = frozenset({"Infinity", "-Infinity"})
 
-WHOLE: Final = Kind(_whole_text(None, None), nan=False)
+WHOLE: Final = Kind(_whole_text(None, None), nan=False, whole=True)
 REAL: Final = Kind(_real_text, nan=True)
 TEXT: Final = Kind(_text_text, nan=False)
 BOOLEAN: Final = Kind(_boolean_text, nan=False)

@@ -146,15 +146,15 @@ class JsonReader:
                 keys += self.survey(item, depth + 1)
         return keys
 
-    def others(self, value: Mapping[str, Any], *located: str) -> int:
-        """Count the keys of the root object and of all its members but the located ones."""
+    def others(self, value: Mapping[str, Any], *located: str, depth: int = 1) -> int:
+        """Count the keys of an object (the root, or one that deep) and of all its members but the located ones."""
         keys = len(value)
         if keys > len(located):
             for name, item in value.items():
                 if name not in located and (
                     type(item) is dict or type(item) is list or type(item) is Doubled
                 ):
-                    keys += self.survey(item, 1)
+                    keys += self.survey(item, depth)
         return keys
 
     def _exact_or_opaque(self, message: Message, foreign: bytes) -> Any:

@@ -26,13 +26,12 @@ from guardproxy.codecs.cells import (
 )
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import Doubled, is_exact_block
+from guardproxy.codecs.names import PREDICTION
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
 from guardproxy.table import Cell, Floats, Table, fill_numbers
 
 Values: TypeAlias = "Sequence[Any] | Floats"
 """A column of JSON values; a float64 block where a large batch was read as one."""
-
-PREDICTION: Final = "prediction"
 
 MAX_FIELDS: Final = 10_000
 """Far more than a table of features has; wider rows are flattened images."""
@@ -168,6 +167,16 @@ def columns_of(value: dict[str, Any], limit: int, *, exact: bool) -> tuple[Table
     check_fields(len(columns))
     distinct((name for name, _ in columns), "the columns' names")
     return columns_table(columns, rows, exact=exact), len(value)
+
+
+def count_rows(located: Any) -> int:
+    """Return how many rows a response's located value has by itself: as many as it has items, or as its columns have."""
+    if isinstance(located, (list, np.ndarray)):
+        return len(located)
+    if type(located) is dict and located and {list, np.ndarray}.issuperset(map(type, located.values())):
+        lengths = set(map(len, located.values()))
+        return lengths.pop() if len(lengths) == 1 else 1
+    return 1
 
 
 def response_fields(located: Any, rows: int) -> tuple[list[Field], int]:

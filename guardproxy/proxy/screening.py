@@ -15,11 +15,12 @@ from guardproxy.guard import Guard, Past, Screening, screen_request, screen_resp
 from guardproxy.guard.resolve import withhold
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
-from guardproxy.wire import RequestHead, UpstreamResponse
+from guardproxy.wire import RequestHead, ResponseHead, UpstreamResponse
 
 log = structlog.get_logger("guardproxy.proxy")
 
 MAX_RATIO: Final = 100
+MAX_DIGITS: Final = 12
 
 
 def read_and_screen(
@@ -32,12 +33,7 @@ def read_and_screen(
     demoted: frozenset[str],
 ) -> Screening:
     """Judge a request of at most `max_body` bytes. Raises DecodeError where it cannot be read."""
-    content_type = head.get(b"content-type")
-    message = Message(
-        _plain(body, head.get(b"content-encoding"), max_body),
-        None if content_type is None else content_type.decode("latin-1"),
-        head.get(b"idempotency-key") or b"",
-    )
+    message = message_of(head, body, max_body, head.get(b"idempotency-key") or b"")
     return screen_request(guard, message, facts, past, demoted)
 
 
@@ -48,14 +44,14 @@ def screen_and_patch(
     head = response.head
     if head.until_close:
         raise DecodeError("the end of the response cannot be told from a cut")
-    message = Message(_plain(response.body, head.get(b"content-encoding"), max_body))
+    message = message_of(head, response.body, max_body)
     screened = screen_response(guard, screening, message)
     decision = screened.decision
     if not decision.patch or decision.rejected or decision.withheld:
         return screened, response.body
     rows = screening.table.rows
     try:
-        return screened, guard.codec.splice(message, rows, decision.patch)
+        return screened, guard.codec.splice(message, rows, decision.patch).body
     except PatchError as error:
         # A response that cannot take a value (a number for a text): its row is withheld.
         log.warning("patch.refused", model=guard.model, decision=decision_id, detail=str(error))
@@ -63,6 +59,24 @@ def screen_and_patch(
         failing = [patch.row for patch in decision.patch if codec.replacement_problem(message, rows, patch)]
         held_back = withhold(decision, tuple(failing) or tuple(patch.row for patch in decision.patch))
         return Screened(held_back, screened.predictions), message.body
+
+
+def message_of(
+    head: RequestHead | ResponseHead, body: bytes, max_body: int, identity: bytes = b""
+) -> Message:
+    """Return what a codec needs of a message. Raises DecodeError where its body cannot be decompressed within bounds."""
+    content_type = head.get(b"content-type")
+    length = head.get(b"inference-header-content-length")
+    return Message(
+        _plain(body, head.get(b"content-encoding"), max_body),
+        None if content_type is None else content_type.decode("latin-1"),
+        identity,
+        None if length is None else _length(length),
+    )
+
+
+def _length(value: bytes) -> int:
+    return int(value) if value.isdigit() and len(value) < MAX_DIGITS else -1
 
 
 def _plain(body: bytes, coding: bytes | None, limit: int) -> bytes:

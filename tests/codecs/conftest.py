@@ -2,11 +2,10 @@ from collections.abc import Callable
 
 import pytest
 
-from guardproxy.codecs import PROTOCOLS, CodecOptions
-from guardproxy.codecs.json_codec import JsonCodec
+from guardproxy.codecs import Codec, CodecOptions, make_codec
 from guardproxy.codecs.json_text import DEFAULT_PARSER, JsonReader
 
-MakeCodec = Callable[..., JsonCodec]
+MakeCodec = Callable[..., Codec]
 
 
 @pytest.fixture(params=["simdjson", "without simdjson"])
@@ -16,8 +15,7 @@ def make(request: pytest.FixtureRequest) -> MakeCodec:
         pytest.skip("pysimdjson is not installed")
     parser = DEFAULT_PARSER if request.param == "simdjson" else None
 
-    def made(protocol: str, **options: object) -> JsonCodec:
-        maker: type[JsonCodec] = PROTOCOLS[protocol]  # type: ignore[assignment]
-        return maker(CodecOptions(**options), JsonReader(parser=parser))  # type: ignore[arg-type]
+    def made(protocol: str, **options: object) -> Codec:
+        return make_codec(protocol, CodecOptions(**options), JsonReader(parser=parser))  # type: ignore[arg-type]
 
     return made

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardproxy.codecs import PROTOCOLS, CodecOptions
-from guardproxy.codecs.json_codec import JsonCodec
+from guardproxy.codecs import PROTOCOLS, Codec, CodecOptions, make_codec
 from guardproxy.codecs.json_text import DEFAULT_PARSER, JsonReader
 from guardproxy.errors import DecodeError, OpaqueError
 from guardproxy.message import Message
@@ -239,7 +238,7 @@ def test_depth_is_bounded_beside_the_rows_too(make: MakeCodec) -> None:
 
 
 def test_a_body_that_says_it_is_something_else_is_opaque() -> None:
-    codec = PROTOCOLS["mlflow"](CodecOptions())
+    codec = make_codec("mlflow", CodecOptions())
     for content_type in (
         "text/csv",
         "application/vnd.apache.parquet",
@@ -269,12 +268,11 @@ _CELL = (
 )
 
 
-def _codecs(protocol: str) -> list[JsonCodec]:
+def _codecs(protocol: str) -> list[Codec]:
     readers = [JsonReader(parser=None)]
     if DEFAULT_PARSER is not None:
         readers.append(JsonReader(parser=DEFAULT_PARSER))
-    maker: Any = PROTOCOLS[protocol]
-    return [maker(CodecOptions(), reader) for reader in readers]
+    return [make_codec(protocol, CodecOptions(), reader) for reader in readers]
 
 
 @settings(max_examples=200)

@@ -90,7 +90,7 @@ def test_exactly_the_rows_that_the_model_forecasts_below_zero_are_replaced(
         decision = _screened(guard, features, answer)
         below = [row for row, value in enumerate(part) if value < 0]
         assert np.flatnonzero(decision.outcomes == Outcome.REPLACED).tolist() == below
-        served = codec.splice(Message(answer), len(part), decision.patch)
+        served = codec.splice(Message(answer), len(part), decision.patch).body
         texts = [json.dumps(value) if value >= 0 else "0" for value in part]
         assert _like(served, texts)
         negative += len(below)

@@ -50,7 +50,7 @@ def decide(
     response = Message(json.dumps({"predictions": predictions}).encode())
     screening = screen_request(guard, request, FACTS, Remembered(past or {}))
     decision = screening.refusal or screen_response(guard, screening, response).decision
-    body = guard.codec.splice(response, len(rows), decision.patch)
+    body = guard.codec.splice(response, len(rows), decision.patch).body
     return decision, json.loads(body)["predictions"]
 
 
