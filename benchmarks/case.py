@@ -8,13 +8,20 @@ import numpy as np
 
 from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.guard import Guard
+from guardproxy.message import Message
 from guardproxy.profile.columns import NumberColumn
 from guardproxy.profile.learn import Learner
 from guardproxy.profile.model import Profile, Provenance
 from guardproxy.rules import load_rulesets
 
 FEATURES: Final = tuple(f"x{i}" for i in range(20))
-OUTPUTS: Final = {"open-inference": ("demand", "p10", "p90"), "kserve-v1": ("demand",), "mlflow": ("demand",)}
+OUTPUTS: Final = {
+    "open-inference": ("demand", "p10", "p90"),
+    "binary": ("demand",),
+    "kserve-v1": ("demand",),
+    "mlflow": ("demand",),
+}
+"""The outputs by protocol; `binary` is open-inference with binary tensors."""
 RULES: Final = """\
 guardproxy: 1
 model: bench
@@ -51,7 +58,8 @@ def guard(protocol: str, profile: Profile) -> Guard:
     if any(problem.severity == "error" for problem in problems):
         raise SystemExit("\n".join(f"{p.code} {p.line}:{p.column} {p.message}" for p in problems))
     options = CodecOptions(profile_order=FEATURES, outputs=outputs)
-    return Guard("bench", make_codec(protocol, options), rulesets["bench"], profile)
+    codec = make_codec("open-inference" if protocol == "binary" else protocol, options)
+    return Guard("bench", codec, rulesets["bench"], profile)
 
 
 def rows(count: int, seed: int = 11) -> list[list[float]]:
@@ -74,6 +82,38 @@ def open_inference(count: int) -> tuple[bytes, bytes]:
     ]
     request = json.dumps({"id": "bench-1", "inputs": inputs}).encode()
     return request, json.dumps({"model_name": "bench", "outputs": outputs}, separators=(",", ":")).encode()
+
+
+def binary(count: int) -> tuple[Message, Message]:
+    """Return a request with one FP32 matrix behind its JSON, and its response of one FP32 column."""
+    values = np.array(rows(count), dtype="<f4").tobytes()
+    inputs = [
+        {
+            "name": "x",
+            "shape": [count, len(FEATURES)],
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": len(values)},
+        }
+    ]
+    head = json.dumps(
+        {"inputs": inputs, "parameters": {"binary_data_output": True}}, separators=(",", ":")
+    ).encode()
+    predicted = np.array([100.25 + i % 7 for i in range(count)], dtype="<f4").tobytes()
+    outputs = [
+        {
+            "name": "demand",
+            "datatype": "FP32",
+            "shape": [count, 1],
+            "parameters": {"binary_data_size": len(predicted)},
+        }
+    ]
+    answer = json.dumps(
+        {"model_name": "bench", "model_version": "1", "outputs": outputs}, separators=(",", ":")
+    ).encode()
+    return (
+        Message(head + values, None, json_length=len(head)),
+        Message(answer + predicted, "application/octet-stream", json_length=len(answer)),
+    )
 
 
 def mlflow(count: int) -> tuple[bytes, bytes]:

@@ -7,7 +7,8 @@ reached is left to `rules`, how they become a decision to `guard`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from guardproxy.table import Cell, Codes
 
@@ -94,6 +95,25 @@ class Reason(StrEnum):
     STREAMED = "streamed"
     OVERSIZE = "oversize"
     FAULT = "fault"
+
+
+_NO_REASONS: Final[Mapping[Reason, FailureMode]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePolicy:
+    """What a route does for each reason for which guardproxy cannot decide; `default` where `by_reason` names none."""
+
+    default: FailureMode
+    by_reason: Mapping[Reason, FailureMode] = field(default_factory=lambda: _NO_REASONS)
+
+    def of(self, reason: Reason) -> FailureMode:
+        """Return the mode for one reason."""
+        return self.by_reason.get(reason, self.default)
+
+    def __str__(self) -> str:
+        words = [self.default.value, *(f"{reason} {mode}" for reason, mode in self.by_reason.items())]
+        return ", ".join(words)
 
 
 class Meanwhile(StrEnum):

@@ -4,6 +4,7 @@ An exception here names the fault and its HTTP status once, in the class. Only `
 response; everything else either handles the exact type it can mend or lets it pass.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
@@ -47,9 +48,16 @@ class UnalignedError(DecodeError):
 
 
 class PatchError(GuardproxyError):
-    """A replacement cannot be written into this response (text into a numeric tensor, a number out of range)."""
+    """A replacement cannot be written into this response (text into a numeric tensor, a number out of range).
+
+    `rows` says of each row that could not be written why; it is empty where that holds for the patch as a whole.
+    """
 
     status = 503
+
+    def __init__(self, message: str, rows: Mapping[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.rows = {} if rows is None else rows
 
 
 class OperatorError(GuardproxyError):

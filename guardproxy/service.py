@@ -8,11 +8,11 @@ import asyncio
 import itertools
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
@@ -21,6 +21,7 @@ from guardproxy.admin import NO_AUTH, AdminServices, Alert, Role, TokenBook, mak
 from guardproxy.config import Address, Config
 from guardproxy.errors import ConflictError, StoreError
 from guardproxy.guard.fallbacks import override_refusals
+from guardproxy.guard.unseen import blind_of
 from guardproxy.holds import Hold, State
 from guardproxy.proxy.background import THREADS, Background
 from guardproxy.proxy.building import Built, build
@@ -42,6 +43,11 @@ from guardproxy.proxy.standing import alerts_of, degraded_by
 from guardproxy.stores import SqliteHoldStore, SqliteOptions, sweep
 from guardproxy.table import Cell
 from guardproxy.wire import Limits, Server, Timeouts
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from guardproxy.proxy.grpc import GrpcPlane
 
 log = structlog.get_logger("guardproxy.service")
 
@@ -66,6 +72,7 @@ class Service:
     tokens: TokenBook
     token: str | None
     server: Server | None = None
+    grpc: "GrpcPlane | None" = None
     admin_port: int = 0
     open_holds: int = 0
     lag_s: float = 0.0
@@ -97,7 +104,7 @@ class Service:
             reasons.append("draining")
         if self.server is None:
             reasons.append("starting")
-        if self.store_problem and any(route.failure == "closed" for route in self.plane.routes):
+        if self.store_problem and any(route.refuses_unstored for route in self.plane.routes):
             reasons.append(f"holds cannot be stored: {self.store_problem}")
         return not reasons, reasons
 
@@ -147,6 +154,7 @@ async def running(
                         limits=limits,
                         timeouts=timeouts,
                     )
+                    await _start_grpc(service)
                     yield service
                     await _drain(service)
                 finally:
@@ -222,6 +230,31 @@ async def _start_admin(service: Service) -> web.AppRunner:
     return runner
 
 
+async def _start_grpc(service: Service) -> None:
+    config, built = service.config, service.built
+    if config.grpc_listen is None or config.grpc_upstream is None:
+        return
+    # The library is an extra: it is loaded where it is used, and `parse_config` has seen that it is there.
+    from guardproxy.proxy.grpc import GrpcPlane
+
+    service.grpc = GrpcPlane(
+        built.plane.routes,
+        str(config.grpc_upstream),
+        built.keeper,
+        built.plane.background,
+        max_message=config.grpc_max_message,
+        max_calls=config.max_connections,
+    )
+    await service.grpc.start(str(config.grpc_listen))
+
+
+def _metrics(service: Service) -> "Iterator[Metric]":
+    """Yield what the data plane's collector does not know of."""
+    yield from rule_metrics(service.built)
+    if service.grpc is not None:
+        yield from service.grpc.metrics()
+
+
 def _services(service: Service) -> AdminServices:
     built = service.built
     collector = PlaneCollector(
@@ -230,7 +263,7 @@ def _services(service: Service) -> AdminServices:
         lambda: service.server,
         lambda: service.open_holds,
         lambda: service.lag_s,
-        lambda: rule_metrics(built),
+        lambda: _metrics(service),
     )
     return AdminServices(
         store=service.store,
@@ -268,7 +301,9 @@ def _refusals(service: Service, hold: Hold, values: Mapping[str, Cell]) -> tuple
     route = next((route for route in service.plane.routes if route.model == hold.model), None)
     if route is None:
         return ()
-    return override_refusals(route.guard, hold.features, values, facts_at(service.clock()), route.history)
+    # A row of an opaque request has no features: only rules that need none can speak about it.
+    guard = route.guard if hold.features else blind_of(route.guard)
+    return override_refusals(guard, hold.features, values, facts_at(service.clock()), route.history)
 
 
 async def _flush(service: Service) -> None:
@@ -333,8 +368,12 @@ async def _sweep(service: Service) -> None:
 async def _drain(service: Service) -> None:
     """Lame duck: not ready, every response closes its connection, what is in flight ends."""
     service.plane.draining = True
-    if service.server is not None:
-        await service.server.close(service.config.drain_s)
+    grace_s = service.config.drain_s
+    async with asyncio.TaskGroup() as closing:
+        if service.server is not None:
+            closing.create_task(service.server.close(grace_s))
+        if service.grpc is not None:
+            closing.create_task(service.grpc.stop(grace_s))
     for journal in service.plane.journals.values():
         journal.flush()
     await service.built.webhooks.settle(SETTLE_S)
@@ -348,6 +387,8 @@ async def _hang_up(service: Service) -> None:
     """Leave no socket behind, whatever ended the service: after a drain this finds nothing to do but idle upstreams."""
     if service.server is not None:
         await service.server.close(0.0)
+    if service.grpc is not None:
+        await service.grpc.stop(0.0)
     for pool in (*(route.upstream for route in service.plane.routes), service.plane.default):
         if pool is not None:
             pool.close()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from guardproxy.config import Config, parse_config, schema
-from guardproxy.config.keys import KEYS, NESTED_KEYS
-from guardproxy.decision import FailureMode
+from guardproxy.config import Config, RouteConfig, parse_config, schema
+from guardproxy.config.keys import FAILURE_KEYS, KEYS, NESTED_KEYS, POINTER_KEYS, ROUTE_KEYS
+from guardproxy.decision import FailureMode, FailurePolicy, Reason
 
 GOOD = """\
 listen: 127.0.0.1:9090
@@ -42,7 +42,7 @@ def test_a_whole_configuration_is_read_with_paths_relative_to_its_file() -> None
     assert config.store == Path("etc/holds.db")
     assert route.profile == Path("etc/profiles/demand.profile.yaml")
     assert (route.key, route.on_failure, route.timeout_s, route.max_body) == (
-        ("store_id", "sku"), FailureMode.OPEN, 10.0, 16 * 1024**2,
+        ("store_id", "sku"), FailurePolicy(FailureMode.OPEN), 10.0, 16 * 1024**2,
     )  # fmt: skip
 
 
@@ -190,3 +190,161 @@ def test_the_schema_has_every_key_that_is_read() -> None:
     assert set(properties) == set(KEYS)
     for section, keys in NESTED_KEYS.items():
         assert set(properties[section]["properties"]) == set(keys)
+
+
+ROUTE = """\
+upstream: http://127.0.0.1:9000
+routes:
+  - path: {path}
+    model: m
+    on_failure: {policy}
+    {more}
+"""
+
+
+def route_of(
+    path: str = "/v2/models/m/infer", policy: str = "open", more: str = "timeout: 1s"
+) -> tuple[RouteConfig | None, list[str]]:
+    config, problems = parse(ROUTE.format(path=path, policy=policy, more=more))
+    return (config.routes[0] if config.routes else None), problems
+
+
+def test_a_policy_is_one_mode_or_a_mode_by_reason() -> None:
+    route, problems = route_of(policy="{default: closed, streamed: open, fault: open}")
+    assert not problems
+    assert route is not None
+    policy = route.on_failure
+    assert {reason for reason in Reason if policy.of(reason) is FailureMode.OPEN} == {
+        Reason.STREAMED,
+        Reason.FAULT,
+    }
+    assert str(policy) == "closed, streamed open, fault open"
+    plain, _ = route_of(policy="closed")
+    assert plain is not None
+    assert {plain.on_failure.of(reason) for reason in Reason} == {FailureMode.CLOSED}
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("{streamed: open}", "5:17 E205 route 1, on_failure needs the key 'default' | "),
+        ("opne", "5:17 E207 route 1, on_failure cannot be opne | did you mean 'open'?"),
+        ("{default: opne}", "5:27 E207 route 1, on_failure.default cannot be opne | did you mean 'open'?"),
+        (
+            "{default: open, streamd: closed}",
+            "5:33 E204 unknown key 'streamd' in route 1, on_failure | did you mean 'streamed'?",
+        ),
+        (
+            "{default: open, streaming: closed}",
+            "5:33 E204 unknown key 'streaming' in route 1, on_failure | write 'streamed'",
+        ),
+        (
+            "{default: open, too_large: closed}",
+            "5:33 E204 unknown key 'too_large' in route 1, on_failure | write 'oversize'",
+        ),
+        (
+            "{default: open, opaque: maybe}",
+            "5:41 E207 route 1, on_failure.opaque cannot be maybe | allowed: open, closed",
+        ),
+        ("[open]", "5:17 E207 route 1, on_failure cannot be a list | allowed: open, closed"),
+    ],
+)
+def test_a_policy_that_is_none_is_told_with_the_likely_word(policy: str, problem: str) -> None:
+    _, problems = route_of(policy=policy)
+    assert problems[0] == problem
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "protocol"),
+    [
+        ("/v2/models/m/infer", "timeout: 1s", "open-inference"),
+        ("/v2/models/{model}/versions/{version}/infer", "protocol: auto", "open-inference"),
+        ("/v1/models/m:predict", "protocol: auto", "kserve-v1"),
+        ("/invocations", "timeout: 1s", "mlflow"),
+        ("/endpoints/{name}/invocations", "timeout: 1s", "sagemaker"),
+        ("/openai/v1/chat/completions", "protocol: auto", "openai"),
+        ("/anything/*", "timeout: 1s", "open-inference"),
+        ("/invocations", "protocol: sagemaker", "sagemaker"),
+    ],
+)
+def test_the_protocol_is_the_one_named_or_that_of_the_path(path: str, more: str, protocol: str) -> None:
+    route, problems = route_of(f"'{path}'", more=more)
+    assert not problems
+    assert route is not None
+    assert route.protocol == protocol
+
+
+def test_a_path_of_no_protocol_cannot_be_told_automatically() -> None:
+    _, problems = route_of("/score", more="protocol: auto")
+    (problem,) = problems
+    assert problem.startswith(
+        "6:15 E208 route 1, protocol: the path /score is that of no protocol | write one of open-i"
+    )
+    _, (misspelt,) = route_of(more="protocol: mlfow")
+    assert misspelt == "6:15 E207 route 1, protocol cannot be mlfow | did you mean 'mlflow'?"
+
+
+def test_what_a_route_says_about_its_messages_is_read() -> None:
+    route, problems = route_of(
+        "/score",
+        more=(
+            "protocol: json\n    buffer: true\n    upstream_path: /predict\n    signature: sig.json\n    batch_axis: none\n"
+            "    methods: [PUT]\n"
+            "    request: {rows: /data, columns: /names, fields: {x: /in/a, 'odd name': ''}}\n"
+            "    response: {rows: '', columns: /cols, fields: {y: /out}}"
+        ),
+    )
+    assert not problems
+    assert route is not None
+    assert (route.buffer, route.upstream_path, route.signature, route.batch_axis, route.methods) == (
+        True, "/predict", Path("etc/sig.json"), False, ("PUT",),
+    )  # fmt: skip
+    assert (route.request_rows, route.request_columns, route.response_rows, route.response_columns) == (
+        "/data", "/names", "", "/cols",
+    )  # fmt: skip
+    assert route.request_fields == (("x", "/in/a"), ("odd name", ""))
+    assert route.response_fields == (("y", "/out"),)
+
+
+@pytest.mark.parametrize(
+    "where", ["request: {rows: ''}", "response: {fields: {y: /a}}", "response: {rows: /a}"]
+)
+def test_a_json_route_must_say_where_its_rows_are_even_where_that_is_the_root(where: str) -> None:
+    assert route_of("/score", more=f"protocol: json\n    {where}")[1] == []
+    _, problems = route_of("/score", more="protocol: json")
+    assert len(problems) == 1
+    assert "must say where its rows are" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("batch_axis: 0", "6:17 E207 route 1, batch_axis cannot be 0 | write first"),
+        ("batch_axis: last", "6:17 E207 route 1, batch_axis cannot be last | allowed: first, none"),
+        ("buffer: all", "6:13 E206 route 1, buffer must be true or false, not text | "),
+        (
+            "upstream_path: '/a/{name}'",
+            "6:20 E208 route 1, upstream_path must be a path without placeholders | ",
+        ),
+        (
+            "upstream_path: /a?b",
+            "6:20 E208 route 1, upstream_path must be a path such as /v2/models/demand/infer | ",
+        ),
+        ("request: {fields: [a]}", "6:23 E206 route 1, request.fields must be a mapping, not a list"),
+        ("request: {fields: {a: b}}", "6:27 E206 route 1, request.fields.a must be a JSON Pointer such as"),
+        ("response: {row: /a}", "6:16 E204 unknown key 'row' in route 1, response | did you mean 'rows'?"),
+    ],
+)
+def test_what_a_route_cannot_say_is_told_at_its_place(more: str, problem: str) -> None:
+    _, problems = route_of(more=more)
+    assert any(problem in one for one in problems)
+    assert len(problems) == 1
+
+
+def test_the_schema_and_the_reader_know_the_same_keys_of_a_route() -> None:
+    properties = schema()["properties"]
+    assert isinstance(properties, dict)
+    route = properties["routes"]["items"]["properties"]
+    assert tuple(route) == ROUTE_KEYS
+    assert tuple(route["request"]["properties"]) == POINTER_KEYS
+    assert tuple(route["on_failure"]["anyOf"][1]["properties"]) == FAILURE_KEYS

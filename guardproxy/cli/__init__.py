@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "demo": ("guardproxy.cli.demo", "demo", "Watch guardproxy protect a real model."),
     "explain": ("guardproxy.cli.explain", "explain", "Say what a problem's code means."),
     "holds": ("guardproxy.cli.holds", "holds", "List held predictions and decide about them."),
+    "init": ("guardproxy.cli.init", "init", "Look at a model server and write a first guardproxy.yaml."),
     "learn": ("guardproxy.cli.learn", "learn", "Learn a profile from reference data."),
     "profile": ("guardproxy.cli.profile", "profile", "Look at a learned profile."),
     "rules": ("guardproxy.cli.rules", "rules", "Write, check, test, explain and replay rule files."),

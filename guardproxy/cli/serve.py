@@ -139,9 +139,12 @@ def _announce(service: Service) -> None:
     for route in service.plane.routes:
         rules = count(sum(not rule.built_in for rule in route.guard.ruleset.rules), "rule")
         click.echo(
-            f"  guards {route.path} ({route.guard.codec.name}, {rules}, on failure {route.failure.value})",
+            f"  guards {route.path} ({route.guard.codec.name}, {rules}, on failure {route.failure})",
             err=True,
         )
+    if service.grpc is not None:
+        where = f"{service.config.grpc_listen}, passes all others to {service.config.grpc_upstream}"
+        click.echo(f"  guards gRPC calls on {where}", err=True)
     if service.plane.default is not None:
         click.echo(f"  passes everything else to {service.plane.default.origin}", err=True)
     if service.config.rules_candidate is not None:

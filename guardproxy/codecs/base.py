@@ -42,7 +42,10 @@ class CodecOptions:
 
 
 class Container(Protocol):
-    """One way in which bytes hold rows. A container keeps no state between calls and may be shared by threads."""
+    """One way in which bytes hold rows. May be shared by threads.
+
+    What it remembers of messages (names, heads) is bounded, spares it work, and never changes what another one means.
+    """
 
     def decode_request(self, message: Message) -> Table:
         """Return the features of a request. Raises DecodeError (OpaqueError when it is legal but not visible)."""

@@ -3,15 +3,16 @@
 Reading decides: null and NaN are missing; a list of one value is that value; a longer list of numbers is a vector; an
 object of TensorFlow Serving's `{"b64": text}` is its text; any other object or list is text, its compact JSON, so that
 rules can see that it is there. Writing decides what may stand in a column: text never becomes a number nor a number
-text, whole-number columns get whole numbers (rounded half to even), float32 tensors the shortest float32 text. Where a
-cell stands is left to the layouts.
+text, whole-number columns take whole numbers only, float32 tensors get the shortest float32 text. Where a cell stands is
+left to the layouts.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import ceil, floor, isfinite, isnan
+from math import ceil, floor, inf, isfinite, isnan
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from guardproxy.table import EXACT_INTEGERS, Cell, Floats
 NUMBERS: Final = frozenset({float, int})
 NUMBERS_OR_MISSING: Final = frozenset({float, int, type(None)})
 SCALARS: Final = frozenset({float, int, str, bool, type(None)})
+INFINITIES: Final = (inf, -inf)
 
 _FLOATS: Final = frozenset({float})
 _SMALL: Final = 64
@@ -129,6 +131,10 @@ class Style:
     ascii: bool
 
 
+ANY_STYLE: Final = Style(missing="NaN", words=True, ascii=False)
+"""Of what is no JSON: every number can be said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a column of a response takes. `write` returns the text of a new number, text or yes/no, or raises
@@ -191,7 +197,7 @@ def column_kind(values: Iterable[Any]) -> Kind:
 
 def tensor_kind(datatype: str, values: Iterable[Any]) -> Kind:
     """Return what a V2 tensor takes by its datatype; one that is unknown goes by what stands in it."""
-    kind = _DATATYPES.get(datatype)
+    kind = TENSOR_KINDS.get(datatype)
     return column_kind(values) if kind is None else kind
 
 
@@ -292,13 +298,16 @@ TEXT: Final = Kind(_text_text, nan=False)
 BOOLEAN: Final = Kind(_boolean_text, nan=False)
 ANY: Final = Kind(_any_text, nan=False)
 
-_DATATYPES: Final[dict[str, Kind]] = {
-    "BOOL": BOOLEAN,
-    "BYTES": TEXT,
-    "FP16": Kind(_narrow_text(np.float16), nan=True),
-    "BF16": Kind(_narrow_text(np.float32), nan=True),
-    "FP32": Kind(_narrow_text(np.float32), nan=True),
-    "FP64": REAL,
-    **{f"INT{bits}": _integers(bits, signed=True) for bits in (8, 16, 32, 64)},
-    **{f"UINT{bits}": _integers(bits, signed=False) for bits in (8, 16, 32, 64)},
-}
+TENSOR_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "BOOL": BOOLEAN,
+        **{f"UINT{bits}": _integers(bits, signed=False) for bits in (8, 16, 32, 64)},
+        **{f"INT{bits}": _integers(bits, signed=True) for bits in (8, 16, 32, 64)},
+        "FP16": Kind(_narrow_text(np.float16), nan=True),
+        "BF16": Kind(_narrow_text(np.float32), nan=True),
+        "FP32": Kind(_narrow_text(np.float32), nan=True),
+        "FP64": REAL,
+        "BYTES": TEXT,
+    }
+)
+"""What a tensor takes, by the datatypes of the Open Inference Protocol."""

@@ -11,10 +11,17 @@ from typing import Any, Final
 import orjson
 
 from guardproxy.codecs.base import CodecOptions, Container
+from guardproxy.codecs.csv_lines import CsvLines
+from guardproxy.codecs.form import FormField
+from guardproxy.codecs.grpc_tensors import GrpcTensors
 from guardproxy.codecs.json_forms import JsonForms
+from guardproxy.codecs.json_lines import JsonLines
 from guardproxy.codecs.json_text import JsonReader
+from guardproxy.codecs.media_types import media_of
+from guardproxy.codecs.npy import NpyArray
 from guardproxy.codecs.open_inference import OpenInference
-from guardproxy.codecs.preset import STATUS, TEXT, WORD, ErrorShape, Form, Layout, Preset
+from guardproxy.codecs.preset import STATUS, TEXT, WORD, ErrorShape, Preset, forms_of
+from guardproxy.codecs.sse import EventStream
 from guardproxy.decision import Replacement
 from guardproxy.errors import DecodeError, PatchError
 from guardproxy.message import Message
@@ -28,12 +35,33 @@ MakeContainer = Callable[[Preset, CodecOptions, JsonReader], Container]
 CONTAINERS: Final[Mapping[str, MakeContainer]] = MappingProxyType(
     {
         "forms": lambda preset, options, reader: JsonForms(
-            options, *_forms(preset, options), missing=preset.missing, reader=reader
+            options,
+            *forms_of(preset, options),
+            missing=preset.missing,
+            foreign=preset.foreign,
+            reader=reader,
         ),
         "tensors": lambda _preset, options, reader: OpenInference(options, reader),
+        "grpc": lambda _preset, options, _reader: GrpcTensors(options),
+        "npy": lambda _preset, options, _reader: NpyArray(options),
+        "csv": lambda preset, options, _reader: CsvLines(options, header=preset.csv_header),
+        "json-lines": lambda preset, options, reader: JsonLines(
+            options, *forms_of(preset, options), reader, missing=preset.missing
+        ),
+        "form": lambda preset, options, reader: FormField(CONTAINERS[preset.json](preset, options, reader)),
+        "event-stream": lambda preset, options, reader: EventStream(
+            options,
+            CONTAINERS[preset.json](preset, options, reader),
+            reader,
+            deltas=preset.deltas,
+            missing=preset.missing,
+        ),
     }
 )
 """What reads a message, by the name that presets have for it."""
+
+EVERYWHERE: Final[Mapping[str, str]] = MappingProxyType({"text/event-stream": "event-stream"})
+"""Containers by content type that every preset has."""
 
 
 class PresetCodec:
@@ -49,7 +77,8 @@ class PresetCodec:
         self._error = preset.error
         self._json = CONTAINERS[preset.json](preset, options, made)
         self._containers = {
-            media: CONTAINERS[name](preset, options, made) for media, name in preset.media.items()
+            media: CONTAINERS[name](preset, options, made)
+            for media, name in {**EVERYWHERE, **preset.media}.items()
         }
         self._seen: dict[str, Container] = {}
 
@@ -87,25 +116,10 @@ class PresetCodec:
             return self._json
         container = self._seen.get(content_type)
         if container is None:
-            container = self._containers.get(content_type.partition(";")[0].strip().lower(), self._json)
+            container = self._containers.get(media_of(content_type), self._json)
             if len(self._seen) < MAX_SEEN:
                 self._seen[content_type] = container
         return container
-
-
-def _forms(preset: Preset, options: CodecOptions) -> tuple[Sequence[Form], Sequence[Form]]:
-    """Return the forms of a preset; one without any takes the route's pointers."""
-    if preset.requests:
-        return preset.requests, preset.responses
-    request = Form(
-        options.request_rows,
-        layout=Layout.ROWS,
-        columns=options.request_columns,
-        literal=True,
-        otherwise=True,
-    )
-    response = Form(options.response_rows, columns=options.response_columns, literal=True, otherwise=True)
-    return (request,), (response,)
 
 
 def _word(shape: ErrorShape, status: int) -> str:

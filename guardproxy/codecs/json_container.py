@@ -5,36 +5,22 @@ nothing it need not. Which part of a document holds the rows is left to `json_fo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from guardproxy.codecs.base import CodecOptions
-from guardproxy.codecs.cells import (
-    SCALARS,
-    Kind,
-    Style,
-    cells_of,
-    column_kind,
-    is_same,
-    new_text,
-    plain_block,
-    tensor_kind,
-    whole_inside,
-)
+from guardproxy.codecs.cells import INFINITIES, Style, new_text, plain_block
 from guardproxy.codecs.json_spans import Path, find_spans, replace_spans, value_at
 from guardproxy.codecs.json_text import JsonReader, strict_text
 from guardproxy.codecs.layouts import Field, Values, scalars_of
 from guardproxy.codecs.names import Names
-from guardproxy.codecs.patching import CLAMP, news_of, write_cells
+from guardproxy.codecs.patching import Plan, write_once
 from guardproxy.decision import Replacement
-from guardproxy.errors import PatchError
 from guardproxy.message import Message
 from guardproxy.table import Cell, Floats, Table
-
-_INFINITIES: Final = (float("inf"), float("-inf"))
 
 
 class JsonContainer(ABC):
@@ -72,7 +58,14 @@ class JsonContainer(ABC):
             return message
         root = self._reader.exact(message.body)
         fields, prefix = self._fields(root, rows)
-        texts = _Plan(root, prefix, fields, rows, self._style(message.body, fields)).texts(patch)
+        plan = JsonPlan(
+            root,
+            prefix,
+            fields,
+            rows,
+            lambda: style_of(message.body, (field.values for field in fields), self._missing),
+        )
+        texts = plan.texts(patch)
         if not texts:
             return message
         text = strict_text(message.body)
@@ -90,62 +83,53 @@ class JsonContainer(ABC):
     def _fields(self, value: Any, rows: int) -> tuple[list[Field], Path]:
         """Return the fields of a response, read exactly, and the path to what their leaves begin at."""
 
-    def _style(self, body: bytes, fields: Sequence[Field]) -> Style:
-        nulls = nans = infinities = False
-        for field in fields:
-            for value in scalars_of(field.values):
-                nulls = nulls or value is None
-                nans = nans or value != value
-                infinities = infinities or value in _INFINITIES
-        missing = "NaN" if nans else "null" if nulls else self._missing
-        return Style(missing, nans or infinities or missing == "NaN", body.isascii())
+
+def style_of(body: bytes, columns: Iterable[Iterable[Any]], missing: str) -> Style:
+    """Return how a response spells things, by the values in it; `missing` is its servers' usual spelling."""
+    nulls = nans = infinities = False
+    for values in columns:
+        for value in scalars_of(values):
+            nulls = nulls or value is None
+            nans = nans or value != value
+            infinities = infinities or value in INFINITIES
+    missing = "NaN" if nans else "null" if nulls else missing
+    return Style(missing, nans or infinities or missing == "NaN", body.isascii())
 
 
-class _Plan:
-    """Turns replacements into new texts by path."""
+class JsonPlan(Plan):
+    """Turns replacements into new texts by path. `style` is asked once, when a text is needed."""
 
-    def __init__(self, root: Any, prefix: Path, fields: Sequence[Field], rows: int, style: Style) -> None:
+    def __init__(
+        self, root: Any, prefix: Path, fields: Sequence[Field], rows: int, style: Callable[[], Style]
+    ) -> None:
+        super().__init__(fields, rows, prefix)
         self._root = root
-        self._prefix = prefix
-        self._fields = {field.name: field for field in fields}
-        self._rows = rows
-        self._style = style
-        self._kinds: dict[str, Kind] = {}
+        self._make_style = style
+        self._style: Style | None = None
         self._made: dict[Path, str] = {}
 
     def texts(self, patch: Sequence[Replacement]) -> Mapping[Path, str]:
-        write_cells(patch, self._rows, self._cell)
+        """Return the new text at each path that a patch changes. Raises PatchError."""
+        self.take(patch)
         return self._made
 
-    def _cell(self, name: str, row: int, cell: Cell, replacement: Replacement) -> None:
-        field = self._fields.get(name)
-        if field is None:
-            raise PatchError("the response has no such prediction")
-        current = field.values[row]
-        if is_same(cells_of((current,), exact=True)[0], cell):
-            return
-        if type(current) is list and not (current and SCALARS.issuperset(map(type, current))):
-            raise PatchError("the cell holds a list that is no vector")
-        try:
-            paths = [(*self._prefix, *path) for path in field.leaves(row)]
-        except LookupError:
-            raise PatchError("the row has no such value that could be replaced") from None
-        kind = self._kind(field)
-        for path, new in zip(paths, news_of(cell, len(paths)), strict=True):
-            old = value_at(self._root, path)
-            if kind.whole and replacement.source == CLAMP:
-                new = whole_inside(new, old)
-            text = new_text(new, old, kind, self._style)
-            if text is not None and self._made.setdefault(path, text) != text:
-                raise PatchError("another replacement of the row writes the same value")
+    def _take_values(
+        self, field: Field, paths: Sequence[Path], cell: Cell, current: Any, *, clamped: bool
+    ) -> None:
+        if field.pack is None:
+            super()._take_values(field, paths, cell, current, clamped=clamped)
+        else:
+            write_once(self._made, paths[0], field.pack(cell, current))
 
-    def _kind(self, field: Field) -> Kind:
-        kind = self._kinds.get(field.name)
-        if kind is None:
-            scalars = scalars_of(field.values)
-            kind = tensor_kind(field.datatype, scalars) if field.datatype else column_kind(scalars)
-            self._kinds[field.name] = kind
-        return kind
+    def _old(self, path: Path) -> Any:
+        return value_at(self._root, path)
+
+    def _write(self, path: Path, new: Any, old: Any, field: Field) -> None:
+        if self._style is None:
+            self._style = self._make_style()
+        text = new_text(new, old, self._kind(field), self._style)
+        if text is not None:
+            write_once(self._made, path, text)
 
 
 def plain_numbers(values: Values) -> Floats | None:

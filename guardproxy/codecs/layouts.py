@@ -6,10 +6,12 @@ begin is left to the protocols, what a cell may take to `cells`.
 
 Predictions: a list of numbers per row is one vector field named `prediction`; a list of one number is that number;
 lists with text or yes/no in them are the columns `prediction_0, prediction_1, ...`. When a route names exactly as many
-outputs as a lone vector is long, the vector is that many columns.
+outputs as a lone vector is long, the vector is that many columns. One row takes a whole response: several objects are then
+one field for each of their keys, with all its values in order, and several arrays one field.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -27,7 +29,7 @@ from guardproxy.codecs.cells import (
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import Doubled, is_exact_block
 from guardproxy.codecs.names import PREDICTION
-from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
+from guardproxy.errors import DecodeError, OpaqueError, PatchError, UnalignedError
 from guardproxy.table import Cell, Floats, Table, fill_numbers
 
 Values: TypeAlias = "Sequence[Any] | Floats"
@@ -51,13 +53,15 @@ class Field(NamedTuple):
     """One prediction field of a response: its JSON values, one per row, and where they stand.
 
     `leaves` returns the path of each scalar of a row's value (several for a vector), from the located value on; it
-    raises LookupError where the row has no such value. `datatype` is a V2 tensor's, else empty.
+    raises LookupError where the row has no such value. `datatype` is a V2 tensor's, else empty. With `pack`, a row's whole
+    value is one JSON text, which it returns of (new cell, old value); it raises PatchError.
     """
 
     name: str
     values: Sequence[Any]
     leaves: Callable[[int], list[Path]]
     datatype: str = ""
+    pack: Callable[[Cell, Any], str] | None = None
 
 
 def check_rows(rows: int, limit: int) -> None:
@@ -190,8 +194,8 @@ def response_fields(located: Any, rows: int) -> tuple[list[Field], int]:
     if type(located) is list:
         if len(located) == rows:
             return _listed_fields(located)
-        if rows == 1 and located and SCALARS.issuperset(map(type, located)):
-            return [Field(PREDICTION, [located], lambda _row: leaf_paths(located, ()))], 0
+        if rows == 1 and located:
+            return _whole_fields(located)
         raise UnalignedError(f"the response has {len(located)} predictions for {rows} rows")
     if type(located) is Doubled:
         raise DecodeError("the predictions have the same key twice")
@@ -233,7 +237,7 @@ def split_field(field: Field, names: Sequence[str]) -> list[Field]:
         Field(
             name,
             [None if value is None else value[column] for value in field.values],
-            lambda row, column=column: [field.leaves(row)[column]],  # type: ignore[misc]
+            _packed_leaves if field.pack else lambda row, column=column: [field.leaves(row)[column]],  # type: ignore[misc]
             field.datatype,
         )
         for column, name in enumerate(names)
@@ -273,6 +277,30 @@ def _is_mixed(values: Sequence[Any]) -> bool:
             return False
         mixed = mixed or not NUMBERS_OR_MISSING.issuperset(kinds)
     return mixed
+
+
+def _packed_leaves(_row: int) -> list[Path]:
+    raise PatchError("the value stands in one text with the others of its vector")
+
+
+def _whole_fields(items: list[Any]) -> tuple[list[Field], int]:
+    """Return the fields of several items that all belong to one row."""
+    kinds = set(map(type, items))
+    if Doubled in kinds:
+        raise DecodeError("a prediction has the same key twice")
+    if kinds != {dict}:
+        return [Field(PREDICTION, [items], lambda _row: leaf_paths(items, ()))], 0
+    names = tuple(dict.fromkeys(chain.from_iterable(items)))
+    keys = sum(map(len, items))
+    check_fields(len(names), len(items), keys)
+    return [
+        Field(name, [[item.get(name) for item in items]], partial(_whole_leaves, items, name))
+        for name in names
+    ], keys
+
+
+def _whole_leaves(items: list[dict[str, Any]], name: str, _row: int) -> list[Path]:
+    return [path for at, item in enumerate(items) for path in leaf_paths(item[name], (at, name))]
 
 
 def _listed_fields(items: list[Any]) -> tuple[list[Field], int]:
@@ -387,6 +415,12 @@ def _wide_column(name: str, cells: Any) -> list[tuple[str, Values]]:
 def _number_column(values: Sequence[Any]) -> Floats | None:
     if len(values) == 1:
         return plain_block(values)
+    if (
+        values
+        and type(values[0]) is list
+        and all(type(value) is list and len(value) == 1 for value in values)
+    ):
+        values = [value[0] for value in values]
     if not NUMBERS_OR_MISSING.issuperset(map(type, values)):
         return None
     try:

@@ -1,10 +1,12 @@
-"""The Open Inference Protocol, version 2, with tensors in JSON.
+"""The Open Inference Protocol, version 2, over HTTP: tensors in JSON, and in the bytes behind it.
 
-Decides how a JSON tensor is read: its data may be flat or nested, and must have its shape. Which columns tensors are is
-left to `tensors`. The binary tensor extension and shared memory are opaque.
+Decides how a tensor is read: data in JSON may be flat or nested, data behind it stand in the order of the tensors, and all
+must have their shape. Which columns tensors are is left to `tensors`, what binary values look like to `segments`, how they
+are patched to `v2_binary`. Shared memory is opaque.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from math import prod
 from operator import itemgetter
@@ -17,25 +19,84 @@ from guardproxy.codecs.cells import SCALARS, plain_block, plain_row
 from guardproxy.codecs.json_container import JsonContainer
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import JsonReader, as_object
-from guardproxy.codecs.layouts import Field, Values, column_table, columns_table, distinct, named_fields
-from guardproxy.codecs.tensors import Tensor, inputs_table, output_fields, shape_of
+from guardproxy.codecs.layouts import MAX_FIELDS, Field, Values, check_rows, column_table, distinct
+from guardproxy.codecs.segments import as_floats, view_segment
+from guardproxy.codecs.tensors import (
+    IN_SHARED_MEMORY,
+    SHARED_MEMORY,
+    Tensor,
+    inputs_table,
+    outputs_table,
+    prediction_fields,
+    shape_of,
+)
+from guardproxy.codecs.v2_binary import BINARY_SIZE, BinaryPlan, Tail, head_of, raw_tensor
+from guardproxy.decision import Replacement
 from guardproxy.errors import DecodeError, OpaqueError
+from guardproxy.message import Message
 from guardproxy.table import Table
 
-_SHARED: Final = "shared_memory_region"
 _ONE_ROW: Final = ([1], [1, 1])
 _PARTS: Final = itemgetter("name", "shape", "data", "datatype")
 _STR: Final = frozenset({str})
+_INT: Final = frozenset({int})
 
 
 class OpenInference(JsonContainer):
     """`{"inputs": [tensor, ..]}`, answered by `{"outputs": [tensor, ..]}`."""
 
     def __init__(self, options: CodecOptions, reader: JsonReader | None = None) -> None:
-        super().__init__(options, foreign=b'"binary_data_size"', reader=reader)
+        super().__init__(options, reader=reader)
         # Most clients send the same names for ever. The last ones seen spare the checks, and keep their strings' hashes.
         self._inputs_seen: tuple[str, ...] = ()
         self._outputs_seen: tuple[str, ...] = ()
+
+    def decode_request(self, message: Message) -> Table:
+        """Return the features of a request; see `Container`."""
+        if message.json_length is None:
+            return super().decode_request(message)
+        if message.json_length == 0:
+            return inputs_table(
+                [raw_tensor(message.body, self._options)], self._names, self._options.max_rows, exact=True
+            )
+        return self._reader.decode(Message(head_of(message)), partial(self._binary_request, message))
+
+    def decode_response(self, message: Message, rows: int | None) -> Table:
+        """Return the predictions of a response; see `Container`."""
+        if message.json_length is None:
+            return super().decode_response(message, rows)
+        return self._reader.decode(Message(head_of(message)), partial(self._binary_response, message, rows))
+
+    def splice(self, message: Message, rows: int, patch: Sequence[Replacement]) -> Message:
+        """Return the response with the replaced cells in it; see `Container`."""
+        if message.json_length is None or not patch:
+            return super().splice(message, rows, patch)
+        root = self._reader.exact(head_of(message))
+        tail = Tail(message, self._options.max_rows)
+        tensors = self._tensors(self._locate(root)[0], tail)[0]
+        tail.finish()
+        fields = prediction_fields(tensors, rows, self._options.outputs)
+        return BinaryPlan(message, root, tensors, fields, rows, self._missing).spliced(patch)
+
+    def _binary_request(self, message: Message, value: Any, exact: bool) -> tuple[Table, int]:
+        root = as_object(value, "the request")
+        tail = Tail(message, self._options.max_rows)
+        tensors, inner = self._tensors(_tensors_of(root, "inputs"), tail)
+        tail.finish()
+        tensors = _copied(tensors)
+        table = inputs_table(tensors, self._names, self._options.max_rows, exact=exact)
+        return table, self._reader.others(root, "inputs") + inner
+
+    def _binary_response(
+        self, message: Message, rows: int | None, value: Any, exact: bool
+    ) -> tuple[Table, int]:
+        listed, _, keys = self._locate(value)
+        tail = Tail(message, self._options.max_rows)
+        tensors, inner = self._tensors(listed, tail)
+        tail.finish()
+        tensors = _copied(tensors)
+        rows = tensors[0].rows if rows is None else rows
+        return outputs_table(tensors, rows, self._options.outputs, exact=exact), keys + inner
 
     def _request(self, value: Any, exact: bool) -> tuple[Table, int]:
         root = as_object(value, "the request")
@@ -49,11 +110,11 @@ class OpenInference(JsonContainer):
         tensors, inner = self._tensors(listed)
         return inputs_table(tensors, self._names, self._options.max_rows, exact=exact), keys + inner
 
-    def _tensors(self, listed: Sequence[Any]) -> tuple[list[Tensor], int]:
+    def _tensors(self, listed: Sequence[Any], tail: Tail | None = None) -> tuple[list[Tensor], int]:
         tensors: list[Tensor] = []
         keys = 0
         for item in listed:
-            tensor, inner = read_tensor(item, self._reader, batched=self._options.batch_axis)
+            tensor, inner = read_tensor(item, self._reader, batched=self._options.batch_axis, tail=tail)
             tensors.append(tensor)
             keys += inner
         return tensors, keys
@@ -74,8 +135,7 @@ class OpenInference(JsonContainer):
                 return Table(row[0], 1, None, single=row[1]), keys + row[2]
         tensors, inner = self._tensors(listed)
         rows = tensors[0].rows if rows is None else rows
-        named = named_fields(output_fields(tensors, rows), self._options.outputs)
-        return columns_table([field[:2] for field in named], rows, exact=exact), keys + inner
+        return outputs_table(tensors, rows, self._options.outputs, exact=exact), keys + inner
 
     def _is_named(self, names: tuple[str, ...]) -> bool:
         """Tell whether a response's names stand as they are: all different, and the route's among them."""
@@ -103,6 +163,9 @@ class OpenInference(JsonContainer):
         shape = shapes[0]
         if shape not in _ONE_ROW or shapes.count(shape) != count or sum(map(len, data)) != count:
             return None
+        # [1.0] and [true] are equal to [1], and are no shapes.
+        if count > MAX_FIELDS or not _INT.issuperset(map(type, chain.from_iterable(shapes))):
+            return None
         if names == seen:
             names = seen
         elif not _STR.issuperset(map(type, names)):
@@ -118,26 +181,40 @@ class OpenInference(JsonContainer):
         data, name = tensor.get("data"), tensor.get("name")
         if type(data) is not list or len(data) != rows or type(name) is not str:
             return None
-        block = plain_block(data) if tensor.get("shape") in ([rows], [rows, 1]) else None
+        shape = tensor.get("shape")
+        if shape not in ([rows], [rows, 1]) or not _INT.issuperset(map(type, shape)):
+            return None
+        block = plain_block(data)
         if block is None:
             return None
         return column_table(self._options.outputs or (name,), block), _tensor_keys(tensor, self._reader)
 
     def _fields(self, value: Any, rows: int) -> tuple[list[Field], Path]:
         listed, prefix, _ = self._locate(value)
-        return named_fields(output_fields(self._tensors(listed)[0], rows), self._options.outputs), prefix
+        return prediction_fields(self._tensors(listed)[0], rows, self._options.outputs), prefix
 
 
-def read_tensor(value: Any, reader: JsonReader, *, batched: bool = True) -> tuple[Tensor, int]:
-    """Return a tensor and the number of keys in it. Raises DecodeError; OpaqueError when its data are elsewhere."""
+def read_tensor(
+    value: Any, reader: JsonReader, *, batched: bool = True, tail: Tail | None = None
+) -> tuple[Tensor, int]:
+    """Return a tensor and the number of keys in it; one whose data are binary takes them from `tail`.
+
+    Raises DecodeError; OpaqueError when its data are elsewhere.
+    """
     tensor = as_object(value, "a tensor")
-    keys = _tensor_keys(tensor, reader)
+    keys = _tensor_keys(tensor, reader, binary=tail is not None)
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if type(name) is not str or type(datatype) is not str:
         raise DecodeError("a tensor has no name or no datatype")
-    if type(shape) is not list or not {int}.issuperset(map(type, shape)):
+    if type(shape) is not list or not _INT.issuperset(map(type, shape)):
         raise DecodeError("a tensor's shape is not an array of sizes")
     rows, width = shape_of(shape, batched=batched)
+    size = None if tail is None else _binary_size(tensor)
+    if tail is not None and size is not None:
+        check_rows(rows, tail.max_rows)
+        start = tail.take(size)
+        values = view_segment(datatype, tail.body, start, size, prod(shape))
+        return Tensor(name, datatype, tuple(shape), rows, width, values, False, start, size), keys  # noqa: FBT003
     data = tensor.get("data")
     if not isinstance(data, (list, np.ndarray)):
         raise DecodeError("a tensor has no array 'data'")
@@ -145,12 +222,38 @@ def read_tensor(value: Any, reader: JsonReader, *, batched: bool = True) -> tupl
     return Tensor(name, datatype, tuple(shape), rows, width, flat, nested), keys
 
 
-def _tensor_keys(tensor: dict[str, Any], reader: JsonReader) -> int:
+def _copied(tensors: list[Tensor]) -> list[Tensor]:
+    """Make float64 of blocks that still stand in the body. A lone one is copied where it becomes a table."""
+    if len(tensors) == 1:
+        return tensors
+    return [
+        tensor._replace(data=as_floats(tensor.data)) if isinstance(tensor.data, np.ndarray) else tensor
+        for tensor in tensors
+    ]
+
+
+def _binary_size(tensor: dict[str, Any]) -> int | None:
+    """Return how many bytes behind the JSON are a tensor's; None when its data are in the JSON."""
+    parameters = tensor.get("parameters")
+    if not isinstance(parameters, dict) or BINARY_SIZE not in parameters:
+        return None
+    size = as_object(parameters, "a tensor's parameters")[BINARY_SIZE]
+    if type(size) is not int or size < 0:
+        raise DecodeError("a tensor's binary size is no number of bytes")
+    if "data" in tensor:
+        raise DecodeError("a tensor has its data twice, in the JSON and behind it")
+    return size
+
+
+def _tensor_keys(tensor: dict[str, Any], reader: JsonReader, *, binary: bool = False) -> int:
+    """Count the keys in a tensor. Unless the message is `binary` its data must be in the JSON."""
     keys = len(tensor)
     parameters = tensor.get("parameters")
     if parameters and isinstance(parameters, dict):
-        if "binary_data_size" in parameters or _SHARED in parameters:
-            raise OpaqueError("a tensor's data are not in the JSON")
+        if SHARED_MEMORY in parameters:
+            raise OpaqueError(IN_SHARED_MEMORY)
+        if BINARY_SIZE in parameters and not binary:
+            raise DecodeError("a tensor's data are said to be binary, and no header says where they begin")
         keys += reader.survey(parameters, 3)
     if not _TENSOR_KEYS.issuperset(tensor):
         keys += sum(reader.survey(item, 3) for name, item in tensor.items() if name not in _TENSOR_KEYS)

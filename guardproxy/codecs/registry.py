@@ -27,8 +27,46 @@ def make_codec(protocol: str | Preset, options: CodecOptions, reader: JsonReader
 
 
 def protocol_of_path(path: str) -> str | None:
-    """Return the protocol whose requests have such a path (a route's, with placeholders), or None."""
-    for preset in PRESETS:
-        if any(re.fullmatch(pattern, path) for pattern in preset.paths):
-            return preset.name
-    return None
+    """Return the protocol whose requests have such a path, a route's: it may have `{name}` placeholders and a trailing `*`.
+
+    None when no protocol has, or when what a `*` stands for may be of several.
+    """
+    wild = path.endswith("*")
+    segments = path.removesuffix("*").split("/")
+    found = [
+        preset.name
+        for preset in PRESETS
+        if any(_fits(segments, pattern.split("/"), wild=wild) for pattern in preset.paths)
+    ]
+    return found[0] if len(found) == 1 or (found and not wild) else None
+
+
+def _fits(segments: list[str], pattern: list[str], *, wild: bool) -> bool:
+    """Tell whether a path may be one of a pattern; of a `wild` path these are the segments before its `*`."""
+    if wild:
+        *whole, last = segments
+        at = len(whole)
+        return at < len(pattern) and _are(whole, pattern[:at]) and _begins(last, pattern[at])
+    if pattern[0] == "*":
+        pattern = pattern[1:]
+        segments = segments[-len(pattern) :]
+    return _are(segments, pattern)
+
+
+def _are(segments: list[str], pattern: list[str]) -> bool:
+    return len(segments) == len(pattern) and all(map(_is, segments, pattern))
+
+
+def _is(segment: str, pattern: str) -> bool:
+    if _ANY not in pattern:
+        return segment == pattern
+    end = pattern.removeprefix(_ANY)
+    return _PLACEHOLDER.fullmatch(segment) is not None or (segment.endswith(end) and segment != end)
+
+
+def _begins(segment: str, pattern: str) -> bool:
+    return _ANY in pattern or pattern.startswith(segment)
+
+
+_ANY: Final = "{}"
+_PLACEHOLDER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")

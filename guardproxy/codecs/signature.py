@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from guardproxy.codecs.cells import TENSOR_KINDS
 from guardproxy.documents import parse_documents
 from guardproxy.source import MappingNode, Node, SequenceNode, clean
 
@@ -19,9 +20,10 @@ MAX_COLUMNS: Final = 10_000
 MAX_NAME: Final = 200
 MAX_WIDTH: Final = 2**31 - 1
 
-DATATYPES: Final = (
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64", "BYTES",
-)  # fmt: skip
+MAX_AXES: Final = 32
+"""As many as numpy has had."""
+
+DATATYPES: Final = tuple(TENSOR_KINDS)
 """The types of the Open Inference Protocol."""
 
 
@@ -171,7 +173,7 @@ def _shape(told: Any, where: str) -> Sequence[int]:
     )
     if (
         not isinstance(told, list)
-        or len(sizes) > 32
+        or len(sizes) > MAX_AXES
         or not all(type(size) is int and -1 <= size <= MAX_WIDTH for size in sizes)
     ):
         raise _UnfitError(f"{where} must have a shape such as [-1, 4]")

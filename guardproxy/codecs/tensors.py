@@ -7,34 +7,48 @@ Without a batch axis (`batched` is False) every tensor is one row. How data are 
 `open_inference` (JSON and binary) and to the protobuf container.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from guardproxy.codecs.cells import NUMBERS_OR_MISSING, plain_block
+from guardproxy.codecs.cells import NUMBERS_OR_MISSING, plain_block, plain_row
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.layouts import (
+    MAX_FIELDS,
     Field,
     Values,
-    block_table,
     check_fields,
     check_rows,
+    column_table,
     columns_table,
     distinct,
+    named_fields,
     split_field,
 )
 from guardproxy.codecs.names import Names
+from guardproxy.codecs.segments import as_floats
+from guardproxy.codecs.signature import MAX_AXES
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
 from guardproxy.table import Table
 
-MAX_VALUES = 2**31
+MAX_VALUES: Final = 2**31
 """Far more values than any body can hold: sizes are multiplied before anything is made of them."""
+
+SHARED_MEMORY: Final = "shared_memory_region"
+"""The parameter of a tensor whose data are elsewhere."""
+
+IN_SHARED_MEMORY: Final = "a tensor's data are in shared memory"
+
+_NAMES: Final = "the inputs' names"
 
 
 class Tensor(NamedTuple):
-    """One tensor: `data` flat and row-major, `width` values in each row; `nested` when its JSON is nested."""
+    """One tensor: `data` flat and row-major, `width` values in each row; `nested` when its JSON is nested.
+
+    `start` and `size` say where its bytes stand in the body; a `start` of -1 is a tensor in JSON.
+    """
 
     name: str
     datatype: str
@@ -43,6 +57,8 @@ class Tensor(NamedTuple):
     width: int
     data: Values
     nested: bool
+    start: int = -1
+    size: int = 0
 
     def column(self, at: int) -> Values:
         """Return the values of one element of every row."""
@@ -64,7 +80,11 @@ def shape_of(sizes: Sequence[int], *, batched: bool = True) -> tuple[int, int]:
 
     Raises DecodeError for a shape that no body can have, OpaqueError for a higher rank (an image).
     """
-    if not sizes or min(sizes) < 0 or prod(sizes) > MAX_VALUES:
+    if batched and len(sizes) == 2 and sizes[0] >= 0 and sizes[1] >= 0 and sizes[0] * sizes[1] <= MAX_VALUES:
+        return sizes[0], sizes[1]
+    # What is multiplied is bounded first: a product of many large numbers takes minutes.
+    fits = 0 < len(sizes) <= MAX_AXES and min(sizes) >= 0 and max(sizes) <= MAX_VALUES
+    if not fits or prod(sizes) > MAX_VALUES:
         raise DecodeError("a tensor's shape is not an array of sizes")
     inner = sizes[1:] if batched else sizes
     wide = [size for size in inner if size != 1]
@@ -84,27 +104,73 @@ def inputs_table(tensors: Sequence[Tensor], names: Names, limit: int, *, exact: 
     check_fields(sum(tensor.width for tensor in tensors))
     if len(tensors) == 1:
         return _lone_input(tensors[0], names, rows, exact=exact)
+    if rows == 1 and all(tensor.width == 1 for tensor in tensors):
+        numbers = plain_row([tensor.data[0] for tensor in tensors])
+        if numbers is not None:
+            names_of_row = distinct((tensor.name for tensor in tensors), _NAMES)
+            return Table(names_of_row, 1, None, single=numbers)
     columns: list[tuple[str, Values]] = []
     for tensor in tensors:
         if tensor.width == 1:
             columns.append((tensor.name, tensor.data))
         else:
             columns += ((f"{tensor.name}[{at}]", tensor.column(at)) for at in range(tensor.width))
-    distinct((name for name, _ in columns), "the inputs' names")
+    distinct((name for name, _ in columns), _NAMES)
     return columns_table(columns, rows, exact=exact)
 
 
 def _lone_input(tensor: Tensor, names: Names, rows: int, *, exact: bool) -> Table:
     """A lone [n, k] is a bare matrix. A lone column has its own name, unless the route names exactly one."""
-    if tensor.width == 1 and not names.lone_feature:
-        return columns_table([(tensor.name, tensor.data)], rows, exact=exact)
-    called = names.features(tensor.width)
+    named = tensor.width == 1 and not names.lone_feature
+    called = (tensor.name,) if named else names.features(tensor.width)
     data = tensor.data
+    if rows == 1:
+        numbers = plain_row(data.tolist() if isinstance(data, np.ndarray) else list(data))
+        if numbers is not None:
+            return Table(called, 1, None, single=numbers)
     block = data if isinstance(data, np.ndarray) else plain_block(data)
     if block is not None and rows:
-        return block_table(called, block.reshape(rows, tensor.width))
+        # One step for both: turned into columns, and into float64 where the bytes are of another type.
+        turned = as_floats(block.reshape(rows, tensor.width).T)
+        turned.flags.writeable = False
+        return Table(called, rows, turned)
     columns = [(name, tensor.column(at)) for at, name in enumerate(called)]
     return columns_table(columns, rows, exact=exact)
+
+
+def outputs_table(tensors: Sequence[Tensor], rows: int, outputs: tuple[str, ...], *, exact: bool) -> Table:
+    """Return the table of a response's tensors, which the route calls `outputs`. Raises UnalignedError."""
+    fields = prediction_fields(tensors, rows, outputs)
+    if rows == 1:
+        numbers = plain_row([field.values[0] for field in fields])
+        if numbers is not None:
+            return Table(tuple(field.name for field in fields), 1, None, single=numbers)
+    values: Values = fields[0].values
+    if len(fields) == 1 and isinstance(values, np.ndarray):
+        return column_table((fields[0].name,), as_floats(values))
+    return columns_table([field[:2] for field in fields], rows, exact=exact)
+
+
+def prediction_fields(tensors: Sequence[Tensor], rows: int, outputs: tuple[str, ...]) -> list[Field]:
+    """Return the prediction fields of a response's tensors under the route's names. Raises UnalignedError.
+
+    The values of a field of numbers may be a block, of the tensor's own type.
+    """
+    if len(tensors) > MAX_FIELDS or not all(tensor.width == 1 and tensor.rows == rows for tensor in tensors):
+        return named_fields(output_fields(tensors, rows), outputs)
+    # One value per row: nothing can be a vector, so no value needs to be looked at.
+    own = [tensor.name for tensor in tensors]
+    names = own if set(outputs).issubset(own) else [*outputs[: len(own)], *own[len(outputs) :]]
+    if len(set(own)) != len(own) or len(set(names)) != len(names):
+        raise UnalignedError("two outputs have the same name")
+    return [
+        Field(name, cast("Sequence[Any]", tensor.data), _leaf(position, tensor), tensor.datatype)
+        for position, (name, tensor) in enumerate(zip(names, tensors, strict=True))
+    ]
+
+
+def _leaf(position: int, tensor: Tensor) -> Callable[[int], list[Path]]:
+    return lambda row: [(position, "data", *tensor.path(row))]
 
 
 def output_fields(tensors: Sequence[Tensor], rows: int) -> list[Field]:

@@ -6,6 +6,7 @@ relative paths are relative to the file they stand in, those of flags and variab
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -109,9 +110,21 @@ def _check(config: Config, reader: Reader, root: Node | None) -> None:
         reader.report("E205", "rules_candidate needs rules to be compared with", place)
     if config.record_dir is None and (config.record_redact or _says(root, "recording")):
         reader.report("E205", "recording needs the key 'dir'", place)
+    _check_grpc(config, reader, place)
     _check_routes(config, reader)
     if config.upstream is None and not config.routes and root is not None:
         reader.report("E205", "the configuration needs an upstream or routes", place)
+
+
+def _check_grpc(config: Config, reader: Reader, place: Place) -> None:
+    if config.grpc_listen is None and config.grpc_upstream is None:
+        return
+    if config.grpc_listen is None or config.grpc_upstream is None:
+        reader.report("E205", "grpc needs both a 'listen' and an 'upstream' address", place)
+    if find_spec("grpc") is None:
+        reader.report(
+            "E208", "grpc needs a package that is not installed", place, 'pip install "guardproxy[grpc]"'
+        )
 
 
 def _check_routes(config: Config, reader: Reader) -> None:
@@ -127,7 +140,7 @@ def _check_routes(config: Config, reader: Reader) -> None:
                 route.place,
                 "give the route or the whole configuration an upstream",
             )
-        if route.protocol == "json" and not (route.request_rows or route.response_rows):
+        if route.protocol == "json" and not route.points:
             reader.report(
                 "E205",
                 f"the route {route.path} speaks json and must say where its rows are",

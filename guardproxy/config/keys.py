@@ -5,14 +5,15 @@ Decides what a key is called and which values it takes. What needs more than one
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from guardproxy.codecs import PROTOCOLS
+from guardproxy.codecs import PROTOCOLS, protocol_of_path
 from guardproxy.config.model import EVENTS, Address, RouteConfig, WebhookConfig
-from guardproxy.decision import FailureMode
+from guardproxy.decision import FailureMode, FailurePolicy, Reason
 from guardproxy.recording import redaction_problem
-from guardproxy.source import Node, Reader, Scalar
+from guardproxy.source import Entry, MappingNode, Node, Reader, Scalar
 from guardproxy.wire import parse_origin
 
 KEYS: Final = (
@@ -29,15 +30,23 @@ KEYS: Final = (
     "upstream",
     "routes",
     "holds",
+    "grpc",
     "timeout",
     "log",
     "max_connections",
     "drain",
 )
 ROUTE_KEYS: Final = (
-    "path", "model", "on_failure", "protocol", "upstream", "profile", "key", "features", "outputs", "timeout",
-    "max_body", "methods", "request", "response", "reject_status",
+    "path", "model", "on_failure", "protocol", "upstream", "upstream_path", "profile", "signature", "key", "features",
+    "outputs", "timeout", "max_body", "methods", "buffer", "batch_axis", "request", "response", "reject_status",
 )  # fmt: skip
+POINTER_KEYS: Final = ("rows", "columns", "fields")
+"""What `request` and `response` of a route may say."""
+FAILURE_KEYS: Final = ("default", *(reason.value for reason in Reason))
+AUTO: Final = "auto"
+DEFAULT_PROTOCOL: Final = "open-inference"
+"""What a route speaks that names no protocol and whose path tells none."""
+MAX_POINTED: Final = 1_000
 WEBHOOK_KEYS: Final = ("url", "events", "header_file")
 MAX_WEBHOOKS: Final = 16
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -130,16 +139,78 @@ def _route(node: Node, what: str, reader: Reader, base: Path) -> RouteConfig | N
     values: dict[str, object | None] = {}
     for key, entry in entries.items():
         if key in {"request", "response"}:
-            known = ("rows", "columns") if key == "request" else ("rows",)
-            for name, pointer in reader.mapping(entry.value, f"{what}, {key}", known).items():
-                values[f"{key}_{name}"] = _pointer(pointer.value, f"{what}, {key}.{name}", reader)
+            values |= _pointers(entry.value, key, what, reader)
         else:
             name, read = _ROUTE_READERS[key]
             values[name] = read(entry.value, f"{what}, {key}", reader, base)
     known_values = {name: value for name, value in values.items() if value is not None}
     if not {"path", "model", "on_failure"} <= known_values.keys():
         return None
-    return RouteConfig(place=node.place, **known_values)  # type: ignore[arg-type]
+    protocol = _protocol(known_values, entries, what, reader)
+    return RouteConfig(place=node.place, **{**known_values, "protocol": protocol})  # type: ignore[arg-type]
+
+
+def _protocol(values: Mapping[str, object], entries: Mapping[str, Entry], what: str, reader: Reader) -> str:
+    """Return the protocol that a route names, or that its path is of."""
+    named = values.get("protocol", AUTO)
+    if named != AUTO:
+        return str(named)
+    found = protocol_of_path(str(values["path"]))
+    if found is None and "protocol" in values:
+        reader.report(
+            "E208",
+            f"{what}, protocol: the path {values['path']} is that of no protocol",
+            entries["protocol"].value.place,
+            f"write one of {', '.join(PROTOCOLS)}",
+        )
+    return found or DEFAULT_PROTOCOL
+
+
+def _pointers(node: Node, key: str, what: str, reader: Reader) -> dict[str, object | None]:
+    """Read `request` or `response`: where the rows are, and what of them is a field."""
+    found: dict[str, object | None] = {}
+    for name, entry in reader.mapping(node, f"{what}, {key}", POINTER_KEYS).items():
+        called = f"{what}, {key}.{name}"
+        if name == "fields":
+            found[f"{key}_fields"] = _pointed(entry.value, called, reader)
+        else:
+            found[f"{key}_{name}"] = _pointer(entry.value, called, reader)
+    return found
+
+
+def _pointed(node: Node, what: str, reader: Reader) -> tuple[tuple[str, str], ...] | None:
+    """Read a mapping from a field's name to the pointer that leads from a row to its cell."""
+    entries = reader.anything(node, what)
+    if len(entries) > MAX_POINTED:
+        reader.report("E208", f"{what} may name at most {MAX_POINTED:,} fields", node.place)
+        return None
+    found = [(name, _pointer(entry.value, f"{what}.{name}", reader)) for name, entry in entries.items()]
+    return tuple((name, pointer) for name, pointer in found if pointer is not None)
+
+
+def _policy(node: Node, what: str, reader: Reader) -> FailurePolicy | None:
+    """Read `on_failure`: one mode, or a mode by reason."""
+    if not isinstance(node, MappingNode):
+        mode = reader.enum(node, what, FailureMode)
+        return None if mode is None else FailurePolicy(mode)
+    entries = reader.mapping(node, what, FAILURE_KEYS, required=("default",), foreign=_REASONS)
+    modes = {key: reader.enum(entry.value, f"{what}.{key}", FailureMode) for key, entry in entries.items()}
+    default = modes.pop("default", None)
+    known = {Reason(key): mode for key, mode in modes.items() if mode is not None}
+    return None if default is None else FailurePolicy(default, known)
+
+
+_REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("stream", "streaming", "streams", "sse"), "streamed"),
+        **dict.fromkeys(("large", "too_large", "size"), "oversize"),
+        **dict.fromkeys(("error", "errors", "exception"), "fault"),
+        **dict.fromkeys(("malformed", "invalid", "decode"), "undecodable"),
+        **dict.fromkeys(("binary", "image"), "opaque"),
+        **dict.fromkeys(("otherwise", "else", "all", "any", "mode"), "default"),
+    }
+)
+"""Words that people have for the reasons."""
 
 
 def _texts(node: Node, what: str, reader: Reader, _base: Path) -> tuple[str, ...]:
@@ -159,6 +230,20 @@ def _route_path(node: Node, what: str, reader: Reader) -> str | None:
         reader.report("E208", f"{what} must be a path such as /v2/models/demand/infer", node.place)
         return None
     return path
+
+
+def _plain_path(node: Node, what: str, reader: Reader) -> str | None:
+    path = _route_path(node, what, reader)
+    if path is not None and ("*" in path or "{" in path):
+        reader.report("E208", f"{what} must be a path without placeholders", node.place)
+        return None
+    return path
+
+
+def _batch_axis(node: Node, what: str, reader: Reader) -> bool | None:
+    return reader.choice(
+        node, what, {"first": True, "none": False}, foreign={"no": "write none", "0": "write first"}
+    )
 
 
 def _pointer(node: Node, what: str, reader: Reader) -> str | None:
@@ -195,6 +280,14 @@ def _address(node: Node, what: str, reader: Reader) -> Address | None:
     return Address(host.strip("[]"), int(port))
 
 
+def _target(node: Node, what: str, reader: Reader) -> Address | None:
+    address = _address(node, what, reader)
+    if address is None or (address.port and "/" not in address.host):
+        return address
+    reader.report("E208", f"{what} must be HOST:PORT of a gRPC server, such as 127.0.0.1:8001", node.place)
+    return None
+
+
 def _store(node: Node, _what: str, reader: Reader, base: Path) -> Path | None:
     text = reader.text(node, "store")
     if text is None:
@@ -221,13 +314,15 @@ _SectionReader = Callable[[Node, Reader, Path], dict[str, object | None]]
 _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
     "path": ("path", lambda node, what, reader, _: _route_path(node, what, reader)),
     "model": ("model", lambda node, what, reader, _: reader.text(node, what, max_length=200)),
-    "on_failure": ("on_failure", lambda node, what, reader, _: reader.enum(node, what, FailureMode)),
+    "on_failure": ("on_failure", lambda node, what, reader, _: _policy(node, what, reader)),
     "protocol": (
         "protocol",
-        lambda node, what, reader, _: reader.choice(node, what, {p: p for p in PROTOCOLS}),
+        lambda node, what, reader, _: reader.choice(node, what, {p: p for p in (*PROTOCOLS, AUTO)}),
     ),
     "upstream": ("upstream", lambda node, what, reader, _: _upstream(node, what, reader)),
+    "upstream_path": ("upstream_path", lambda node, what, reader, _: _plain_path(node, what, reader)),
     "profile": ("profile", _path),
+    "signature": ("signature", _path),
     "key": ("key", _texts),
     "features": ("features", _texts),
     "outputs": ("outputs", _texts),
@@ -237,6 +332,8 @@ _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
     ),
     "max_body": ("max_body", lambda node, what, reader, _: reader.size(node, what, low=1, high=2**32)),
     "methods": ("methods", _texts),
+    "buffer": ("buffer", lambda node, what, reader, _: reader.flag(node, what)),
+    "batch_axis": ("batch_axis", lambda node, what, reader, _: _batch_axis(node, what, reader)),
     "reject_status": (
         "reject_status",
         lambda node, what, reader, _: reader.integer(node, what, low=400, high=599),
@@ -291,6 +388,14 @@ _NESTED: Final[Mapping[str, Mapping[str, tuple[str, _KeyReader]]]] = {
             lambda node, what, reader, _: reader.duration(node, what, low=60, high=3_660 * 86_400),
         ),
         "redact": ("record_redact", lambda node, what, reader, _: _redact(node, what, reader)),
+    },
+    "grpc": {
+        "listen": ("grpc_listen", lambda node, what, reader, _: _address(node, what, reader)),
+        "upstream": ("grpc_upstream", lambda node, what, reader, _: _target(node, what, reader)),
+        "max_message": (
+            "grpc_max_message",
+            lambda node, what, reader, _: reader.size(node, what, low=4096, high=2**31 - 1),
+        ),
     },
 }
 NESTED_KEYS: Final = {section: tuple(keys) for section, keys in _NESTED.items()}

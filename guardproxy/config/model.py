@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from guardproxy.decision import FailureMode
+from guardproxy.decision import FailurePolicy
 from guardproxy.source import Place
 
 NOWHERE: Final = Place(1, 1)
-DEFAULT_METHODS: Final = ("POST", "PUT", "PATCH")
 EVENTS: Final = ("breaker", "reload", "hold")
 """What a webhook may be told of."""
 
@@ -35,25 +34,45 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """One guarded route. Times are in seconds, sizes in bytes; `profile` is a path or None."""
+    """One guarded route. Times are in seconds, sizes in bytes; `profile` and `signature` are paths or None.
+
+    No `methods` are those of the protocol. `request_rows` and the like are JSON Pointers, None where none is given;
+    `request_fields` and `response_fields` pairs of a name and a pointer. `batch_axis` says that the first axis of a V2
+    tensor counts rows. `upstream_path` is the path under which guarded requests go upstream, if it is not their own.
+    """
 
     path: str
     model: str
-    on_failure: FailureMode
+    on_failure: FailurePolicy
     protocol: str = "open-inference"
     upstream: str | None = None
+    upstream_path: str | None = None
     profile: Path | None = None
+    signature: Path | None = None
     key: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     timeout_s: float = 30.0
     max_body: int = 16 * 1024 * 1024
-    methods: tuple[str, ...] = DEFAULT_METHODS
-    request_rows: str = ""
-    request_columns: str = ""
-    response_rows: str = ""
+    methods: tuple[str, ...] = ()
+    buffer: bool = False
+    batch_axis: bool = True
+    request_rows: str | None = None
+    request_columns: str | None = None
+    request_fields: tuple[tuple[str, str], ...] = ()
+    response_rows: str | None = None
+    response_columns: str | None = None
+    response_fields: tuple[tuple[str, str], ...] = ()
     reject_status: int = 422
     place: Place = NOWHERE
+
+    @property
+    def points(self) -> bool:
+        """Whether anything says where the rows are."""
+        pointers = (self.request_rows, self.request_columns, self.response_rows, self.response_columns)
+        return any(pointer is not None for pointer in pointers) or bool(
+            self.request_fields or self.response_fields
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +92,9 @@ class Config:
     `rules_candidate` is a second set of rules, judged beside the first without any effect, on the share
     `candidate_sample` of the exchanges. Rule files are looked at every `reload_every_s` seconds and read once they have
     been the same for `reload_debounce_s`; `reload_tests` says whether their own tests must pass before a set is served.
-    `state` is where the last good rules are kept. The `record_` values are those of `recording.Options`.
+    `state` is where the last good rules are kept. The `record_` values are those of `recording.Options`. gRPC calls are
+    taken at `grpc_listen`, if that is not None, and sent on to `grpc_upstream`; a message has at most `grpc_max_message`
+    bytes.
     """
 
     file: str = "guardproxy.yaml"
@@ -103,6 +124,9 @@ class Config:
     record_max_bytes: int = 1024**3
     record_max_age_s: float = 30 * 86_400.0
     record_redact: tuple[str, ...] = ()
+    grpc_listen: Address | None = None
+    grpc_upstream: Address | None = None
+    grpc_max_message: int = 64 * 1024 * 1024
 
     @property
     def state_folder(self) -> Path:

@@ -1,7 +1,7 @@
 """The configuration's JSON Schema, for editors and `guardproxy config schema`."""
 
 from guardproxy.codecs import PROTOCOLS
-from guardproxy.config.keys import LOG_LEVELS, MAX_WEBHOOKS, ROUTE_KEYS
+from guardproxy.config.keys import AUTO, FAILURE_KEYS, LOG_LEVELS, MAX_WEBHOOKS, ROUTE_KEYS
 from guardproxy.config.model import EVENTS
 from guardproxy.decision import FailureMode
 
@@ -14,13 +14,21 @@ def schema() -> dict[str, object]:
     pointers = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {"rows": text, "columns": text},
+        "properties": {
+            "rows": text,
+            "columns": text,
+            "fields": {"type": "object", "additionalProperties": text},
+        },
     }
+    mode = {"enum": [m.value for m in FailureMode]}
+    modes = {**_closed(dict.fromkeys(FAILURE_KEYS, mode)), "required": ["default"]}
     properties: dict[str, object] = {
-        **dict.fromkeys(("path", "model", "upstream", "profile"), text),
+        **dict.fromkeys(("path", "model", "upstream", "upstream_path", "profile", "signature"), text),
         **dict.fromkeys(("key", "features", "outputs", "methods"), texts),
-        "on_failure": {"enum": [m.value for m in FailureMode]},
-        "protocol": {"enum": sorted(PROTOCOLS)},
+        "on_failure": {"anyOf": [mode, modes]},
+        "protocol": {"enum": [*sorted(PROTOCOLS), AUTO]},
+        "buffer": {"type": "boolean"},
+        "batch_axis": {"enum": ["first", "none"]},
         "timeout": duration,
         "max_body": size,
         "request": pointers,
@@ -39,6 +47,7 @@ def schema() -> dict[str, object]:
         "holds": {"undo": duration, "max_open": positive},
         "reload": {"every": duration, "debounce": duration, "tests": {"type": "boolean"}},
         "candidate": {"sample": {"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?\s?%$", "minimum": 0, "maximum": 1}},
+        "grpc": {"listen": text, "upstream": text, "max_message": size},
         "recording": {"dir": text, "per_minute": positive, "max_size": size, "max_age": duration, "redact": texts},
     }  # fmt: skip
     webhook = {

@@ -6,7 +6,8 @@ fallback chains, what to do when there is none to `resolve`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 from guardproxy.decision import Candidate, RequestFacts
 from guardproxy.guard.guard import Guard, Past
@@ -15,6 +16,22 @@ from guardproxy.rules.sentences import as_number
 from guardproxy.table import Cell, table_from_records
 
 MAX_CANDIDATES: Final = 8
+
+RESPONSE: Final = "the response"
+"""What refuses a candidate that no rule speaks against: it cannot be written there."""
+
+
+class Misfit(NamedTuple):
+    """A replacement that a response could not take, and why."""
+
+    source: str
+    values: Mapping[str, Cell]
+    why: str
+
+
+Misfits: TypeAlias = Mapping[int, tuple[Misfit, ...]]
+"""By row, what turned out not to fit."""
+NO_MISFITS: Final[Misfits] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +42,23 @@ class Substitute:
     chosen: Candidate | None
 
 
-def substitute(bound: BoundRules, acting: list[Rule], row: int, view: View) -> Substitute:
-    """Try the fallbacks of the acting rules, the strongest rule's first, and re-check each against the rules."""
+def substitute(
+    bound: BoundRules, acting: list[Rule], row: int, view: View, misfits: Misfits = NO_MISFITS
+) -> Substitute:
+    """Try the fallbacks of the acting rules, the strongest rule's first, and re-check each against the rules.
+
+    What is among the row's misfits is refused by the response itself.
+    """
+    unfit = misfits.get(row, ())
     tried: list[Candidate] = []
     for rule in acting:
         for candidate in bound.propose(rule, row, view):
             if len(tried) == MAX_CANDIDATES or any(_same(candidate, other) for other in tried):
                 continue
             refused = bound.refusals(view, row, candidate.values) if candidate.values else ()
+            why = next((one.why for one in unfit if is_misfit(one, candidate.source, candidate.values)), "")
+            if why:
+                refused, candidate = (*refused, RESPONSE), replace(candidate, note=why)
             tried.append(replace(candidate, refused_by=refused))
     return Substitute(tuple(tried), next((candidate for candidate in tried if candidate.usable), None))
 
@@ -52,6 +78,11 @@ def clamp(bound: BoundRules, clamping: list[Rule], row: int, view: View) -> Mapp
     if not values or bound.refusals(view, row, values):
         return None
     return values
+
+
+def is_misfit(misfit: Misfit, source: str, values: Mapping[str, Cell]) -> bool:
+    """Tell whether a replacement is the one that did not fit."""
+    return misfit.source == source and misfit.values == values
 
 
 def _distance(cell: Cell, other: Cell) -> float:

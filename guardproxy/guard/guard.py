@@ -35,8 +35,8 @@ class NoPast:
 
 @dataclass(slots=True, eq=False)
 class Guard:
-    """Everything that screens one model's exchanges; immutable but for two bounded caches: compiled rules by field
-    names, and the decisions about single rows with nothing but quiet verdicts.
+    """Everything that screens one model's exchanges; immutable but for bounded caches: compiled rules by field names, the
+    decisions about single rows with nothing but quiet verdicts, and `blind`, the guard without the rules that read features.
 
     `key` names the features that make an entity. `stats` overrides statistics of the profile (in rules' tests), by
     `(field, stat)`.
@@ -49,6 +49,7 @@ class Guard:
     key: tuple[str, ...] = ()
     stats: Mapping[tuple[str, str], float] = field(default_factory=dict)
     quiet: dict[bytes, Decision] = field(default_factory=dict)
+    blind: "Guard | None" = None
     _bound: dict[tuple[tuple[str, ...], tuple[str, ...]], BoundRules] = field(default_factory=dict)
     _last: list[tuple[tuple[str, ...], tuple[str, ...], BoundRules] | None] = field(
         default_factory=lambda: [None, None]

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from guardproxy.codecs.patching import CLAMP
 from guardproxy.decision import (
     Action,
     Decision,
@@ -22,7 +23,7 @@ from guardproxy.decision import (
     Scope,
     Verdict,
 )
-from guardproxy.guard.fallbacks import Substitute, clamp, substitute
+from guardproxy.guard.fallbacks import NO_MISFITS, Misfits, Substitute, clamp, is_misfit, substitute
 from guardproxy.guard.guard import Guard
 from guardproxy.guard.score import points_of, with_scores
 from guardproxy.rules import BoundRules, Rule, View
@@ -45,7 +46,8 @@ class Judged:
     """The verdicts (rules, rows) of `rules` over a view; `rules` have the actions that they have in this exchange.
 
     `acts` tells by rule and row whether a rule acts, `loud` whether its verdict is worth a finding: all but ok and
-    skipped, and not where a rule only waits for rolling functions.
+    skipped, and not where a rule only waits for rolling functions. `misfits` are replacements that the response cannot
+    take.
     """
 
     bound: BoundRules
@@ -54,15 +56,18 @@ class Judged:
     view: View
     acts: Mask
     loud: Mask
+    misfits: Misfits = field(default_factory=lambda: NO_MISFITS)
 
 
-def judged_of(bound: BoundRules, rules: tuple[Rule, ...], verdicts: Codes, view: View) -> Judged:
+def judged_of(
+    bound: BoundRules, rules: tuple[Rule, ...], verdicts: Codes, view: View, misfits: Misfits = NO_MISFITS
+) -> Judged:
     """Complete verdicts that are not all quiet: points are summed, actions that were taken down are weaker."""
     view = bound.seeing(view)
     if bound.scored and len(verdicts) == len(bound.rule_ids):
         verdicts = with_scores(bound, rules, verdicts, view)
     acts = _acts(bound, rules, verdicts, view)
-    return Judged(bound, as_demoted(rules, view), verdicts, view, acts, _loud(bound, verdicts, view))
+    return Judged(bound, as_demoted(rules, view), verdicts, view, acts, _loud(bound, verdicts, view), misfits)
 
 
 @dataclass(slots=True)
@@ -188,15 +193,16 @@ def _warn(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None: 
 
 def _clamp(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:
     clamped = clamp(judged.bound, [rule for rule in acting if rule.action is Action.CLAMP], row, judged.view)
-    if clamped is None:
+    unfit = judged.misfits.get(row, ())
+    if clamped is None or any(is_misfit(one, CLAMP, clamped) for one in unfit):
         _fallback(judged, row, acting, draft)
         return
     draft.outcomes[row] = Outcome.CLAMPED
-    draft.patch.append(Replacement(row, clamped, "clamp"))
+    draft.patch.append(Replacement(row, clamped, CLAMP))
 
 
 def _fallback(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:
-    found = substitute(judged.bound, acting, row, judged.view)
+    found = substitute(judged.bound, acting, row, judged.view, judged.misfits)
     if found.chosen is None:
         # Nothing safe to serve: the suspect value must not go out, and no value may be made up.
         draft.outcomes[row] = Outcome.REJECTED
@@ -209,7 +215,7 @@ def _fallback(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> No
 def _hold(judged: Judged, row: int, acting: list[Rule], draft: _Draft) -> None:
     rule = acting[0]
     spec = rule.hold
-    found = substitute(judged.bound, acting, row, judged.view)
+    found = substitute(judged.bound, acting, row, judged.view, judged.misfits)
     meanwhile = spec.meanwhile
     if meanwhile is Meanwhile.FALLBACK and found.chosen is None:
         meanwhile = Meanwhile.WITHHOLD

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
+from guardproxy.guard.fallbacks import NO_MISFITS, Misfits
 from guardproxy.guard.guard import Guard, NoPast, Past
 from guardproxy.guard.resolve import Judged, find, judged_of, resolve
 from guardproxy.message import Message
@@ -76,8 +77,15 @@ def screen_request(
 
 def screen_response(guard: Guard, screening: Screening, message: Message) -> Screened:
     """Decode a response beside its request's rows, judge both, and decide about every row."""
+    predictions = guard.codec.decode_response(message, screening.table.rows)
+    return Screened(judge_screened(guard, screening, predictions), predictions)
+
+
+def judge_screened(
+    guard: Guard, screening: Screening, predictions: Table, misfits: Misfits = NO_MISFITS
+) -> Decision:
+    """Judge predictions beside the rows of a screened request; see `judge_response`."""
     table = screening.table
-    predictions = guard.codec.decode_response(message, table.rows)
     view = View(
         table,
         predictions,
@@ -87,7 +95,7 @@ def screen_response(guard: Guard, screening: Screening, message: Message) -> Scr
         screening.demoted,
         screening.recent,
     )
-    return Screened(judge_response(guard, view, screening.verdicts), predictions)
+    return judge_response(guard, view, screening.verdicts, misfits)
 
 
 def judge_request(guard: Guard, view: View) -> tuple[Verdicts, Decision | None]:
@@ -108,8 +116,13 @@ def judge_request(guard: Guard, view: View) -> tuple[Verdicts, Decision | None]:
     return verdicts, _refusal(guard, judged)
 
 
-def judge_response(guard: Guard, view: View, request_verdicts: Verdicts) -> Decision:
-    """Judge the response-phase rules and resolve them together with the request's verdicts."""
+def judge_response(
+    guard: Guard, view: View, request_verdicts: Verdicts, misfits: Misfits = NO_MISFITS
+) -> Decision:
+    """Judge the response-phase rules and resolve them together with the request's verdicts.
+
+    `misfits` are replacements that turned out not to fit into the response: others are sought in their place.
+    """
     features, predictions = view.features, view.output
     if predictions is None:
         raise ValueError("a response is judged by its predictions")
@@ -127,7 +140,7 @@ def judge_response(guard: Guard, view: View, request_verdicts: Verdicts) -> Deci
         if is_quiet(bound, both, view):
             return _all_allowed(guard, bound.rule_ids, both, features.rows)
     rules = bound.rules_of(Phase.REQUEST) + bound.rules_of(Phase.RESPONSE)
-    return resolve(guard, judged_of(bound, rules, both, view))
+    return resolve(guard, judged_of(bound, rules, both, view, misfits))
 
 
 def codes_of(verdicts: Verdicts) -> Codes:

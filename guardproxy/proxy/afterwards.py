@@ -20,7 +20,9 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class Ended(NamedTuple):
-    """An exchange that was judged and answered. `screening` is None where the request could not be read."""
+    """An exchange that was judged and answered. `screening` is None where the request's rows could not be seen; then
+    `identity` is what its retry has in common with it.
+    """
 
     id: str
     at: float
@@ -31,12 +33,15 @@ class Ended(NamedTuple):
     guard_s: float
     upstream_s: float
     holds: tuple[str, ...]
+    identity: bytes = b""
 
 
 def note(route: Route, served: Served, ended: Ended) -> None:
     """Compare, record, remember and count an exchange that was judged by `served`."""
     screening, decision = ended.screening, ended.decision
     acting = _NOBODY
+    if decision.findings and served.canaries:
+        acting = drawn(served.canaries, ended.identity if screening is None else screening.identity)
     if screening is not None:
         if served.candidate is not None and decision.reason is None:
             route.comparison.compare(served.candidate, _judged(screening, ended, served.alike))
@@ -48,8 +53,6 @@ def note(route: Route, served: Served, ended: Ended) -> None:
                 lambda: _draft(route, screening, ended),
                 decision.rows,
             )
-        if decision.findings and served.canaries:
-            acting = drawn(served.canaries, screening.identity)
         if ended.predictions is not None:
             route.history.remember(screening.table, ended.predictions, decision)
     sample = Sample(ended.at, decision, None if screening is None else screening.table, ended.predictions)

@@ -44,6 +44,30 @@ class Background:
 
         self.spawn(run(), exchange)
 
+    async def computed(self, work: Callable[[], T]) -> T:
+        """Call `work` in a thread and return its result, or raise what it raised."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def finished(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns or raise what it raises; it goes on to its end when the caller is cancelled."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def run() -> None:
+            try:
+                result = await work
+            except Exception as error:
+                if done.cancelled():
+                    self.faults += 1
+                    log.error("exchange.failed", error=type(error).__name__, exc_info=error)
+                else:
+                    done.set_exception(error)
+            else:
+                if not done.cancelled():
+                    done.set_result(result)
+
+        self._tasks.create_task(run())
+        return await done
+
     async def _watched(self, work: Coroutine[Any, Any, None], exchange: Exchange) -> None:
         try:
             await work

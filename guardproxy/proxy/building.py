@@ -23,6 +23,7 @@ from guardproxy.proxy.load import Loaded, RuleSets, guard_of
 from guardproxy.proxy.plane import DataPlane
 from guardproxy.proxy.reload import Prepared, Report, RuleKeeper
 from guardproxy.proxy.route import Ids, Route, Served
+from guardproxy.proxy.routes import version_pattern
 from guardproxy.proxy.webhooks import Hook, Webhooks
 from guardproxy.recording import Options, Recorder
 from guardproxy.stats import Breaker, ModelWindows
@@ -82,6 +83,7 @@ def build(
             config,
             loaded.profiles,
             rules,
+            signatures=loaded.signatures,
             swap=swap,
             shapes=lambda: shapes_of(routes),
             clock=clock,
@@ -120,10 +122,11 @@ class _Makers:
 
     def route(self, item: RouteConfig) -> Route:
         profile = self.loaded.profiles.get(item.model)
-        guard = guard_of(item, self.loaded.rulesets, profile)
+        signatures = self.loaded.signatures
+        guard = guard_of(item, self.loaded.rulesets, profile, signatures)
         candidate = None
         if self.loaded.candidate is not None and not self.loaded.candidate.errors:
-            candidate = guard_of(item, self.loaded.candidate.rulesets, profile)
+            candidate = guard_of(item, self.loaded.candidate.rulesets, profile, signatures)
         journal, history, breaker, comparison = self._shared(guard, candidate)
         return Route(
             path=item.path,
@@ -133,7 +136,7 @@ class _Makers:
             failure=item.on_failure,
             timeout_s=item.timeout_s,
             max_body=item.max_body,
-            methods=frozenset(method.upper().encode() for method in item.methods),
+            methods=frozenset(method.upper().encode() for method in item.methods or guard.codec.methods),
             reject_status=item.reject_status,
             history=history,
             journal=journal,
@@ -142,6 +145,10 @@ class _Makers:
             ids=self.ids,
             clock=self.clock,
             recorder=self.recorder,
+            buffer=item.buffer,
+            upstream_path=None if item.upstream_path is None else item.upstream_path.encode(),
+            by_query="GET" in guard.codec.methods,
+            version=version_pattern(item.path),
         )
 
     def _shared(self, guard: Guard, candidate: Guard | None) -> tuple[Journal, History, Breaker, Comparison]:

@@ -5,46 +5,47 @@ Decides what a client gets when the guard allows, replaces, holds, rejects or fa
 """
 
 import time
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-import numpy as np
 import structlog
 
-from guardproxy.decision import Decision, FailureMode, Outcome, Reason
+from guardproxy.decision import Decision, FailureMode, Reason
 from guardproxy.errors import DecodeError, GuardproxyError
 from guardproxy.guard import Screening
 from guardproxy.guard.screen import Screened
 from guardproxy.proxy.afterwards import Ended, note
 from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
 from guardproxy.proxy.facts import facts_at
-from guardproxy.proxy.headers import (
-    OURS,
-    STALE_AFTER_PATCH,
-    decision_headers,
-    is_stream,
-    request_lines,
-    unguarded_headers,
-)
+from guardproxy.proxy.headers import OURS, decision_headers, is_stream, request_lines, unguarded_headers
 from guardproxy.proxy.holding import Keeper
+from guardproxy.proxy.outcomes import refused, reject_text, unstored, withheld_text
 from guardproxy.proxy.route import Route, unguarded_entry
-from guardproxy.proxy.screening import read_and_screen, screen_and_patch
+from guardproxy.proxy.screening import Answer, Asked, read_and_screen, screen_and_patch
 from guardproxy.table import Table
-from guardproxy.wire import Exchange, Header, Reply, ResponseHead, UpstreamFailure, UpstreamResponse
+from guardproxy.wire import (
+    Exchange,
+    Header,
+    Reply,
+    RequestHead,
+    ResponseHead,
+    UpstreamFailure,
+    UpstreamResponse,
+)
 
 log = structlog.get_logger("guardproxy.proxy")
 
 RETRY_AFTER_S: Final = 5
 HELD_RETRY_AFTER_S: Final = 30
-
-_UNTRUE_AFTER_PATCH: Final = OURS | STALE_AFTER_PATCH | {b"content-encoding"}
+PACKED_OFF_LOOP_BYTES: Final = OFF_LOOP_BYTES // 16
+"""Of a compressed body so many bytes may be as much work as OFF_LOOP_BYTES of a plain one."""
 
 
 class GuardedExchange:
     """The state of one exchange on a guarded route."""
 
     __slots__ = (
+        "_asked",
         "_background",
         "_demoted",
         "_exchange",
@@ -52,7 +53,6 @@ class GuardedExchange:
         "_keeper",
         "_reason",
         "_route",
-        "_screening",
         "_served",
         "at",
         "id",
@@ -66,7 +66,7 @@ class GuardedExchange:
         self._exchange = exchange
         self._keeper = keeper
         self._background = background
-        self._screening: Screening | None = None
+        self._asked: Asked | None = None
         self._reason: Reason | None = None
         self._guard_s = 0.0
         self.at = route.clock()
@@ -74,12 +74,12 @@ class GuardedExchange:
 
     def start(self) -> None:
         """Screen the request, then call the upstream or answer in its place."""
-        if len(self._exchange.body) < OFF_LOOP_BYTES:
+        if _is_small(self._exchange.head, self._exchange.body):
             self._screened_request(self._screen_request())
         else:
             self._background.compute(self._screen_request, self._screened_request, self._exchange)
 
-    def _screen_request(self) -> Screening | Exception:
+    def _screen_request(self) -> Asked | Exception:
         """Compute only; may run in a thread."""
         began = time.perf_counter()
         exchange, route = self._exchange, self._route
@@ -89,25 +89,26 @@ class GuardedExchange:
                 exchange.head,
                 exchange.body,
                 route.max_body,
-                facts_at(self.at),
+                facts_at(self.at, None if route.version is None else route.version_of(exchange.head.target)),
                 route.history,
                 self._demoted,
+                route.failure,
             )
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
             self._guard_s = time.perf_counter() - began
 
-    def _screened_request(self, screening: Screening | Exception) -> None:
-        if isinstance(screening, DecodeError):
-            self._undecided(Reason(screening.reason), str(screening))
-        elif isinstance(screening, Exception):
-            self._report(screening)
+    def _screened_request(self, asked: Asked | Exception) -> None:
+        if isinstance(asked, DecodeError):
+            self._undecided(Reason(asked.reason), str(asked))
+        elif isinstance(asked, Exception):
+            self._report(asked)
             self._undecided(Reason.FAULT, "the guard failed")
         else:
-            self._screening = screening
-            if screening.refusal is not None:
-                self._reject(screening.refusal, None, 0.0)
+            self._asked = asked
+            if asked.refusal is not None:
+                self._reject(asked.refusal, None, 0.0)
             else:
                 self._call()
 
@@ -117,6 +118,7 @@ class GuardedExchange:
         self._exchange.call(
             self._route.upstream,
             headers=request_lines(self._exchange),
+            target=self._route.target_of(self._exchange.head.target),
             collect=self._collect,
             received=self._received,
             failed=self._failed,
@@ -133,7 +135,7 @@ class GuardedExchange:
             return None
         if self._reason is not None:
             return None
-        if is_stream(head.get(b"content-type")):
+        if not self._route.buffer and is_stream(head):
             return self._pass_or_refuse(Reason.STREAMED)
         if head.bodiless:
             return self._pass_or_refuse(Reason.OPAQUE)
@@ -142,7 +144,10 @@ class GuardedExchange:
     def _pass_or_refuse(self, reason: Reason) -> int | None:
         """Stream what cannot be screened, or (closed) read nothing of it so that `overflow` refuses it."""
         self._reason = reason
-        return None if self._route.failure is FailureMode.OPEN else -1
+        return None if self._passes(reason) else -1
+
+    def _passes(self, reason: Reason) -> bool:
+        return self._route.failure.of(reason) is FailureMode.OPEN
 
     def _streamed(self, head: ResponseHead) -> tuple[Header, ...]:
         if self._reason is not None:
@@ -154,7 +159,7 @@ class GuardedExchange:
 
     def _overflow(self, head: ResponseHead) -> tuple[Header, ...] | Reply:
         self._reason = self._reason or Reason.OVERSIZE
-        if self._route.failure is FailureMode.OPEN:
+        if self._passes(self._reason):
             return self._streamed(head)
         self._count_unguarded(self._reason, 503, refused=True)
         return self._closed_reply(self._reason, "the response cannot be checked")
@@ -179,7 +184,7 @@ class GuardedExchange:
         )
 
     def _received(self, response: UpstreamResponse) -> None:
-        if len(response.body) < OFF_LOOP_BYTES:
+        if _is_small(response.head, response.body):
             self._screened_response(response, self._screen_response(response))
         else:
             self._background.compute(
@@ -188,55 +193,53 @@ class GuardedExchange:
                 self._exchange,
             )
 
-    def _screen_response(self, response: UpstreamResponse) -> tuple[Screened, bytes] | Exception:
+    def _screen_response(self, response: UpstreamResponse) -> Answer | Exception:
         """Compute only; may run in a thread."""
         began = time.perf_counter()
         try:
-            if self._screening is None:
+            if self._asked is None:
                 raise RuntimeError("a response was collected for a request that was not screened")  # noqa: TRY301
-            return screen_and_patch(
-                self._served.guard, self._screening, response, self._route.max_body, self.id
-            )
+            return screen_and_patch(self._served.guard, self._asked, response, self._route.max_body, self.id)
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
             self._guard_s += time.perf_counter() - began
 
-    def _screened_response(
-        self, response: UpstreamResponse, result: tuple[Screened, bytes] | Exception
-    ) -> None:
-        if isinstance(result, DecodeError):
-            self._unscreened(response, Reason(result.reason), str(result))
-        elif isinstance(result, Exception):
-            self._report(result)
+    def _screened_response(self, response: UpstreamResponse, answer: Answer | Exception) -> None:
+        if isinstance(answer, DecodeError):
+            self._unscreened(response, Reason(answer.reason), str(answer))
+        elif isinstance(answer, Exception):
+            self._report(answer)
             self._unscreened(response, Reason.FAULT, "the guard failed")
         else:
-            screened, body = result
-            decision = screened.decision
+            decision = answer.screened.decision
             if decision.rejected or decision.withheld or decision.held:
-                self._settle(screened, response, body)
+                self._settle(response, answer)
             else:
-                self._serve(screened, response, body, ())
+                self._serve(response, answer, decision, ())
 
     # ---------------------------------------------------------------- answers
 
     def _serve(
-        self, screened: Screened, response: UpstreamResponse, body: bytes, holds: tuple[str, ...]
+        self, response: UpstreamResponse, answer: Answer, decision: Decision, holds: tuple[str, ...]
     ) -> None:
-        decision, head = screened.decision, response.head
+        head = response.head
         lines = decision_headers(
             self.id, decision, self._served.ruleset_line, self._guard_s, response.seconds, holds
         )
-        drop = OURS if body is response.body else _UNTRUE_AFTER_PATCH
-        self._exchange.reply(Reply(head.status, lines, body, source=head, drop=drop))
-        self._finish(decision, screened.predictions, head.status, response.seconds, holds)
+        if answer.lines is None:
+            reply = Reply(head.status, lines, answer.body, source=head, drop=OURS)
+        else:
+            reply = Reply(head.status, [*answer.lines, *lines], answer.body, head.reason)
+        self._exchange.reply(reply)
+        self._finish(decision, answer.screened.predictions, head.status, response.seconds, holds)
 
-    def _settle(self, screened: Screened, response: UpstreamResponse, body: bytes) -> None:
+    def _settle(self, response: UpstreamResponse, answer: Answer) -> None:
         """Answer for a decision that refuses or holds rows. A hold is stored before anything is said of it."""
-        decision = screened.decision
+        decision, predictions = answer.screened
         if decision.rejected:
             # A rejected exchange gives no answer, so nothing of it is held either.
-            self._reject(decision, screened.predictions, response.seconds)
+            self._reject(decision, predictions, response.seconds)
         elif decision.held:
             self._background.spawn(
                 self._keeper.keep(
@@ -244,79 +247,59 @@ class GuardedExchange:
                     self._route,
                     decision,
                     self.at,
-                    lambda ids, error: self._kept(screened, response, body, ids, error),
+                    lambda ids, error: self._kept(response, answer, ids, error),
                 ),
                 self._exchange,
             )
         else:
-            self._withhold(screened, response, ())
+            self._withhold(answer.screened, response, ())
 
     def _kept(
         self,
-        screened: Screened,
         response: UpstreamResponse,
-        body: bytes,
+        answer: Answer,
         ids: tuple[str, ...],
         error: GuardproxyError | None,
     ) -> None:
-        decision = screened.decision
+        decision = answer.screened.decision
         if error is not None:
             log.error("hold.not_stored", route=self._route.path, decision=self.id, error=str(error))
-            self._not_stored(screened, response, body)
+            self._not_stored(response, answer)
         elif decision.withheld:
-            self._withhold(screened, response, ids)
+            self._withhold(answer.screened, response, ids)
         else:
-            self._serve(screened, response, body, ids)
+            self._serve(response, answer, decision, ids)
 
-    def _not_stored(self, screened: Screened, response: UpstreamResponse, body: bytes) -> None:
+    def _not_stored(self, response: UpstreamResponse, answer: Answer) -> None:
         """Nothing may be called held that is not stored: open serves the provisional answer, closed refuses."""
-        decision = screened.decision
-        if self._route.failure is FailureMode.CLOSED or decision.withheld:
-            self._refuse_closed(decision, "the hold could not be stored", response.seconds)
-            return
-        outcomes = decision.outcomes.copy()
-        patched = {replacement.row for replacement in decision.patch}
-        for row in np.flatnonzero(outcomes == Outcome.HELD).tolist():
-            outcomes[row] = Outcome.REPLACED if row in patched else Outcome.UNGUARDED
-        changed = replace(decision, outcomes=outcomes, reason=Reason.FAULT, held=())
-        self._serve(Screened(changed, screened.predictions), response, body, ())
+        decision = answer.screened.decision
+        if decision.withheld or not self._passes(Reason.FAULT):
+            self._exchange.reply(self._closed_reply(Reason.FAULT, "the hold could not be stored"))
+            self._finish(refused(decision), None, 503, response.seconds, ())
+        else:
+            self._serve(response, answer, unstored(decision), ())
 
     def _withhold(self, screened: Screened, response: UpstreamResponse, ids: tuple[str, ...]) -> None:
         decision = screened.decision
-        rows = ", ".join(str(row) for row in decision.withheld[:50])
-        text = f"row {rows} is held for review" if decision.held else f"no safe answer for row {rows}"
         lines = decision_headers(
             self.id, decision, self._served.ruleset_line, self._guard_s, response.seconds, ids
         )
         lines.append((b"Retry-After", b"%d" % HELD_RETRY_AFTER_S))
-        self._exchange.reply(self._own_reply(503, text, lines))
+        self._exchange.reply(self._own_reply(503, withheld_text(decision), lines))
         self._finish(decision, screened.predictions, 503, response.seconds, ids)
 
     def _reject(self, decision: Decision, predictions: Table | None, upstream_s: float) -> None:
-        sentences = [
-            f"row {f.row}: {f.message}"
-            for f in decision.findings
-            if f.acts and f.row in set(decision.rejected)
-        ]
-        text = "; ".join(dict.fromkeys(sentences[:10])) or "rejected"
         status = self._route.reject_status
         lines = decision_headers(self.id, decision, self._served.ruleset_line, self._guard_s, upstream_s)
-        self._exchange.reply(self._own_reply(status, text[:2_000], lines))
+        self._exchange.reply(self._own_reply(status, reject_text(decision), lines))
         self._finish(decision, predictions, status, upstream_s, ())
-
-    def _refuse_closed(self, decision: Decision, text: str, upstream_s: float) -> None:
-        self._exchange.reply(self._closed_reply(Reason.FAULT, text))
-        outcomes = np.full(decision.rows, Outcome.REJECTED, dtype=np.uint8)
-        self._finish(
-            replace(decision, outcomes=outcomes, reason=Reason.FAULT, held=()), None, 503, upstream_s, ()
-        )
 
     # ---------------------------------------------------------------- when the guard cannot decide
 
     def _undecided(self, reason: Reason, text: str) -> None:
         """The request cannot be screened: pass it unguarded, or refuse."""
         self._reason = reason
-        if self._route.failure is FailureMode.OPEN:
+        if self._passes(reason):
             self._call()
         else:
             self._count_unguarded(reason, 503, refused=True)
@@ -324,7 +307,7 @@ class GuardedExchange:
 
     def _unscreened(self, response: UpstreamResponse, reason: Reason, text: str) -> None:
         """The response cannot be screened: serve the upstream's bytes as unguarded, or refuse."""
-        if self._route.failure is FailureMode.OPEN:
+        if self._passes(reason):
             head = response.head
             self._count_unguarded(reason, head.status)
             lines = unguarded_headers(self.id, reason, self._served.ruleset_line)
@@ -358,7 +341,7 @@ class GuardedExchange:
     # ---------------------------------------------------------------- afterwards
 
     def _count_unguarded(self, reason: Reason, status: int, *, refused: bool = False) -> None:
-        rows = 0 if self._screening is None else self._screening.table.rows
+        rows = self._asked.table.rows if isinstance(self._asked, Screening) else 0
         entry = unguarded_entry(
             self._route,
             self._served.guard,
@@ -379,10 +362,28 @@ class GuardedExchange:
         upstream_s: float,
         holds: tuple[str, ...],
     ) -> None:
+        asked = self._asked
         ended = Ended(
-            self.id, self.at, self._screening, decision, predictions, status, self._guard_s, upstream_s, holds
+            self.id,
+            self.at,
+            asked if isinstance(asked, Screening) else None,
+            decision,
+            predictions,
+            status,
+            self._guard_s,
+            upstream_s,
+            holds,
+            b"" if asked is None else asked.identity,
         )
         note(self._route, self._served, ended)
+
+
+def _is_small(head: RequestHead | ResponseHead, body: bytes) -> bool:
+    """Tell whether a body is worked off so soon that the other clients need not notice."""
+    size = len(body)
+    if size < PACKED_OFF_LOOP_BYTES:
+        return True
+    return size < OFF_LOOP_BYTES and head.get(b"content-encoding") is None
 
 
 def _phrase(status: int) -> bytes:

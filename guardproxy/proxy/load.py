@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from guardproxy.codecs import CodecOptions, make_codec
+from guardproxy.codecs.signature import Signature, read_signature
 from guardproxy.config import Config, RouteConfig, models_of
 from guardproxy.documents import MAX_BYTES, decode
 from guardproxy.guard import Guard
+from guardproxy.guard.fits import named_outputs, unfit_fallbacks
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.model import Profile
 from guardproxy.proxy.last_good import LastGood, read_last_good
@@ -26,6 +29,8 @@ from guardproxy.source import Problem
 
 FILES: Final = "files"
 LAST_GOOD: Final = "last_good"
+Signatures: TypeAlias = Mapping[Path, Signature]
+NO_SIGNATURES: Final[Signatures] = MappingProxyType({})
 GONE: Final = "the rule files are gone; to run without rules, take `rules` out of the configuration"
 
 
@@ -54,7 +59,8 @@ class Loaded:
     """What was read: rulesets and profiles by model, the texts by file (to draw problems), and every problem.
 
     `rules` and `candidate` are the two sets of rules, each with its own problems; those of `rules` are in `problems` too.
-    `headers` holds by file the header line of a webhook, as name and value.
+    `headers` holds by file the header line of a webhook, as name and value; `signatures` by file what a model takes and
+    gives.
     """
 
     rulesets: dict[str, Ruleset] = field(default_factory=dict)
@@ -64,6 +70,7 @@ class Loaded:
     rules: RuleSets = field(default_factory=RuleSets)
     candidate: RuleSets | None = None
     headers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    signatures: dict[Path, Signature] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Problem]:
@@ -79,12 +86,17 @@ def load(config: Config) -> Loaded:
             profile = load_profile(route.profile, loaded)
             if profile is not None:
                 loaded.profiles[route.model] = profile
-    loaded.rules = load_rules(config, config.rules, loaded.profiles)
+        if route.signature is not None and route.signature not in loaded.signatures:
+            signature = load_signature(route.signature, loaded)
+            if signature is not None:
+                loaded.signatures[route.signature] = signature
+    _check_codecs(config, loaded)
+    loaded.rules = load_rules(config, config.rules, loaded.profiles, loaded.signatures)
     loaded.rulesets = loaded.rules.rulesets
     loaded.texts.update(loaded.rules.texts)
     loaded.problems.extend(loaded.rules.problems)
     if config.rules_candidate is not None:
-        loaded.candidate = load_rules(config, config.rules_candidate, loaded.profiles)
+        loaded.candidate = load_rules(config, config.rules_candidate, loaded.profiles, loaded.signatures)
         loaded.texts.update(loaded.candidate.texts)
     for hook in config.webhooks:
         if hook.header_file is not None:
@@ -92,26 +104,38 @@ def load(config: Config) -> Loaded:
     return loaded
 
 
-def load_rules(config: Config, path: Path | None, profiles: Mapping[str, Profile]) -> RuleSets:
+def load_rules(
+    config: Config,
+    path: Path | None,
+    profiles: Mapping[str, Profile],
+    signatures: Signatures = NO_SIGNATURES,
+) -> RuleSets:
     """Read and compile the rule files below a path; a model without any gets the rules that every model has."""
     read = Loaded()
     texts = {} if path is None else read_rule_files([path], read)
-    found = rules_of(config, texts, profiles)
+    found = rules_of(config, texts, profiles, signatures)
     found.problems[:0] = read.problems
     found.texts.update(read.texts)
     return found
 
 
 def rules_of(
-    config: Config, texts: Mapping[str, str], profiles: Mapping[str, Profile], *, tested: bool = True
+    config: Config,
+    texts: Mapping[str, str],
+    profiles: Mapping[str, Profile],
+    signatures: Signatures = NO_SIGNATURES,
+    *,
+    tested: bool = True,
 ) -> RuleSets:
-    """Compile texts by file name, and check that their own tests pass where that is `tested` and the configuration asks for it."""
+    """Compile texts by file name; check literal fallbacks against the models' signatures, and that the texts' own tests
+    pass where that is `tested` and the configuration asks for it."""
     outputs = {route.model: route.outputs for route in config.routes if route.outputs}
     features = {route.model: route.features for route in config.routes if route.features}
     rulesets, problems = load_rulesets(
         texts, profiles=profiles, outputs=outputs, features=features, today=_today()
     )
     found = RuleSets(dict(rulesets), dict(texts), list(problems))
+    found.problems += _unfit(config, found, signatures)
     if tested and config.reload_tests and not found.errors:
         found.problems += failing_tests(found.rulesets, profiles, time.monotonic)
     for model in models_of(config.routes):
@@ -145,7 +169,7 @@ def last_good_rules(config: Config, loaded: Loaded) -> RuleSets | str | None:
         return f"the last good rules were kept before there was a route of {unknown[0]!r}, so they cannot stand in for its rules"
     # Their tests passed when they were taken up. A new profile or a slow machine may fail them now: that refuses the files,
     # which are often these very texts, but it is no reason to serve nothing.
-    found = rules_of(config, good.texts, loaded.profiles, tested=False)
+    found = rules_of(config, good.texts, loaded.profiles, loaded.signatures, tested=False)
     if found.errors:
         first = found.errors[0]
         place = f"{first.file}:{first.line}:{first.column}"
@@ -153,20 +177,57 @@ def last_good_rules(config: Config, loaded: Loaded) -> RuleSets | str | None:
     return RuleSets(found.rulesets, loaded.rules.texts, loaded.rules.problems, LAST_GOOD, good.at)
 
 
-def guard_of(route: RouteConfig, rulesets: Mapping[str, Ruleset], profile: Profile | None) -> Guard:
-    """Compile the guard of one route from its model's ruleset and profile."""
-    options = CodecOptions(
-        features=route.features,
-        profile_order=() if profile is None else tuple(profile.features),
-        outputs=route.outputs,
-        request_rows=route.request_rows,
-        request_columns=route.request_columns,
-        response_rows=route.response_rows,
-    )
-    codec = make_codec(route.protocol, options)
+def guard_of(
+    route: RouteConfig,
+    rulesets: Mapping[str, Ruleset],
+    profile: Profile | None,
+    signatures: Signatures = NO_SIGNATURES,
+) -> Guard:
+    """Compile the guard of one route from its model's ruleset and profile, and from what signature files were read."""
+    codec = make_codec(route.protocol, options_of(route, profile, signatures))
     # What the data's own keys are was said to `learn` already; a route may name others.
     key = route.key or (() if profile is None else profile.keys)
     return Guard(route.model, codec, rulesets[route.model], profile, key)
+
+
+def options_of(route: RouteConfig, profile: Profile | None, signatures: Signatures) -> CodecOptions:
+    """Return what a route says about its messages."""
+    return CodecOptions(
+        features=route.features,
+        profile_order=() if profile is None else tuple(profile.features),
+        outputs=route.outputs,
+        signature=None if route.signature is None else signatures.get(route.signature),
+        request_rows=route.request_rows or "",
+        request_columns=route.request_columns or "",
+        request_fields=route.request_fields,
+        response_rows=route.response_rows or "",
+        response_columns=route.response_columns or "",
+        response_fields=route.response_fields,
+        batch_axis=route.batch_axis,
+    )
+
+
+def _check_codecs(config: Config, loaded: Loaded) -> None:
+    """Make it a problem of the configuration when a codec cannot use what a route says."""
+    for route in config.routes:
+        try:
+            make_codec(route.protocol, options_of(route, loaded.profiles.get(route.model), loaded.signatures))
+        except ValueError as error:
+            place = route.place
+            said = f"the route {route.path}: {error}"
+            loaded.problems.append(Problem("E208", said, config.file, place.line, place.column))
+
+
+def _unfit(config: Config, found: RuleSets, signatures: Signatures) -> list[Problem]:
+    """Return a problem for each literal fallback that an output's type can never hold."""
+    problems: dict[tuple[str, str], Problem] = {}
+    for route in config.routes:
+        signature = None if route.signature is None else signatures.get(route.signature)
+        ruleset = found.rulesets.get(route.model)
+        if signature is not None and ruleset is not None:
+            for rule, problem in unfit_fallbacks(ruleset, named_outputs(signature.outputs, route.outputs)):
+                problems.setdefault((route.model, rule), problem)
+    return list(problems.values())
 
 
 def read_rule_files(paths: Sequence[Path], loaded: Loaded) -> Mapping[str, str]:
@@ -208,6 +269,18 @@ def load_profile(path: Path, loaded: Loaded) -> Profile | None:
         return found
     loaded.problems.extend(found)
     return None
+
+
+def load_signature(path: Path, loaded: Loaded) -> Signature | None:
+    """Read one signature file; problems are added to `loaded`."""
+    text = read_text(path, loaded)
+    if text is None:
+        return None
+    try:
+        return read_signature(text, path.name)
+    except ValueError as error:
+        loaded.problems.append(_problem(path, str(error)))
+        return None
 
 
 def read_text(path: Path, loaded: Loaded) -> str | None:

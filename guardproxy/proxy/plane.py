@@ -12,7 +12,7 @@ import structlog
 from guardproxy.decision import FailureMode, Reason
 from guardproxy.proxy.background import Background
 from guardproxy.proxy.exchange import GuardedExchange
-from guardproxy.proxy.headers import OURS, unguarded_headers
+from guardproxy.proxy.headers import OURS, asks_by_query, unguarded_headers
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Journal
 from guardproxy.proxy.route import Route, unguarded_entry
@@ -74,7 +74,7 @@ class DataPlane:
             return default_refusal(
                 400, "this path could be read as a guarded one; write it as the route does"
             )
-        if head.has_body or head.method in route.methods:
+        if head.has_body or (head.method in route.methods and not _asks_nothing(route, head)):
             if head.upgrade is not None:
                 return default_refusal(400, "an upgrade cannot be guarded")
             return self._collects[id(route)]
@@ -118,20 +118,39 @@ class DataPlane:
         return Collect(route.max_body, start, self._oversize(route))
 
     def _oversize(self, route: Route) -> Callable[[RequestHead], Forward | Reply]:
-        def overflow(head: RequestHead) -> Forward | Reply:  # noqa: ARG001 - the wire's contract
+        def overflow(head: RequestHead) -> Forward | Reply:
             at = route.clock()
             decision_id = route.ids.make("dec", at)
             served = route.served
-            route.journal.add(unguarded_entry(route, served.guard, decision_id, at, Reason.OVERSIZE))
+            passes = route.failure.of(Reason.OVERSIZE) is FailureMode.OPEN
+            route.journal.add(
+                unguarded_entry(
+                    route,
+                    served.guard,
+                    decision_id,
+                    at,
+                    Reason.OVERSIZE,
+                    status=0 if passes else 413,
+                    refused=not passes,
+                )
+            )
             lines = unguarded_headers(decision_id, Reason.OVERSIZE, served.ruleset_line)
-            if route.failure is FailureMode.OPEN:
-                return Forward(route.upstream, OURS, OURS, tuple(lines), _unreachable, self._done)
+            if passes:
+                target = route.target_of(head.target)
+                return Forward(
+                    route.upstream, OURS, OURS, tuple(lines), _unreachable, self._done, target=target
+                )
             content_type, body = served.guard.codec.error(
                 413, f"the request is larger than {route.max_body} bytes"
             )
             return Reply(413, [(b"Content-Type", content_type), lines[0], *lines[2:]], body, close=True)
 
         return overflow
+
+
+def _asks_nothing(route: Route, head: RequestHead) -> bool:
+    """Tell whether a GET without a body does not ask by its query either, where that is how it would ask."""
+    return route.by_query and head.method == b"GET" and not asks_by_query(head.target)
 
 
 def _unreachable(failure: UpstreamFailure) -> Reply:

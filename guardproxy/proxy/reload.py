@@ -19,7 +19,17 @@ from guardproxy.documents import MAX_BYTES
 from guardproxy.guard import Guard
 from guardproxy.profile.model import Profile
 from guardproxy.proxy.last_good import LastGood, write_last_good
-from guardproxy.proxy.load import FILES, GONE, Loaded, RuleSets, guard_of, load_rules, read_rule_files
+from guardproxy.proxy.load import (
+    FILES,
+    GONE,
+    NO_SIGNATURES,
+    Loaded,
+    RuleSets,
+    Signatures,
+    guard_of,
+    load_rules,
+    read_rule_files,
+)
 from guardproxy.proxy.rule_files import Signature, digest_of, signature_of
 from guardproxy.rules import Ruleset
 from guardproxy.source import Problem, render_all
@@ -95,6 +105,7 @@ class RuleKeeper:
         clock: Callable[[], float],
         told: Callable[["RuleKeeper", Report], None],
         keep: Path | None = None,
+        signatures: Signatures = NO_SIGNATURES,
     ) -> None:
         self.name = name
         self.ok = not loaded.errors
@@ -109,6 +120,7 @@ class RuleKeeper:
         self._path = path
         self._config = config
         self._profiles = profiles
+        self._signatures = signatures
         served = loaded.rulesets if self.ok or loaded.source != FILES else {}
         self._served = {model: ruleset.fingerprint for model, ruleset in served.items()}
         # On what was kept it runs since the files are refused, or since there are none: that is no set without rules either.
@@ -214,7 +226,7 @@ class RuleKeeper:
         look = self._look()
         found = RuleSets()
         try:
-            found = load_rules(self._config, self._path, self._profiles)
+            found = load_rules(self._config, self._path, self._profiles, self._signatures)
             if self._had_files and not found.texts and not found.errors:
                 found.problems.append(Problem("E200", GONE, str(self._path), 1, 1))
             return look, found, None if found.errors else self._prepare(found.rulesets, shapes)
@@ -229,7 +241,7 @@ class RuleKeeper:
         """Compile everything that the first requests need, so that none of them pays for it."""
         guards = {}
         for route in self._config.routes:
-            guard = guard_of(route, rulesets, self._profiles.get(route.model))
+            guard = guard_of(route, rulesets, self._profiles.get(route.model), self._signatures)
             for features, outputs in (((), ()), *shapes.get(route.path, ())):
                 guard.bind(features, outputs)
             guards[route.path] = guard

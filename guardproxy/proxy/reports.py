@@ -88,7 +88,7 @@ def overview_report(plane: DataPlane) -> dict[str, Any]:
                 "path": route.path,
                 "model": route.model,
                 "protocol": route.guard.codec.name,
-                "on_failure": route.failure.value,
+                "on_failure": str(route.failure),
                 "upstream": str(route.upstream.origin),
             }
             for route in plane.routes

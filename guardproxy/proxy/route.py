@@ -4,12 +4,14 @@ Decides how an exchange that was not judged is recorded. All else is what `excha
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from guardproxy.decision import Decision, FailureMode, Mode, Outcome, Reason
+from guardproxy.decision import Decision, FailureMode, FailurePolicy, Mode, Outcome, Reason
 from guardproxy.guard import Guard
 from guardproxy.proxy.candidate import Comparison
 from guardproxy.proxy.history import History
@@ -59,13 +61,17 @@ class Served:
 
 @dataclass(slots=True, eq=False)
 class Route:
-    """One guarded route. `history`, `journal`, `breaker` and `comparison` are shared by the routes of one model."""
+    """One guarded route. `history`, `journal`, `breaker` and `comparison` are shared by the routes of one model.
+
+    `buffer` reads whole event streams. `upstream_path` is where its requests go instead of their own path. `by_query` says
+    that a GET may ask by its query; one that does not passes. `version` finds the model's version in a path.
+    """
 
     path: str
     model: str
     served: Served
     upstream: Pool
-    failure: FailureMode
+    failure: FailurePolicy
     timeout_s: float
     max_body: int
     methods: frozenset[bytes]
@@ -77,6 +83,10 @@ class Route:
     ids: Ids
     clock: Callable[[], float]
     recorder: Recorder | None = None
+    buffer: bool = False
+    upstream_path: bytes | None = None
+    by_query: bool = False
+    version: re.Pattern[bytes] | None = None
     passed: int = 0
     upstream_errors: int = 0
 
@@ -84,6 +94,25 @@ class Route:
     def guard(self) -> Guard:
         """The guard that new exchanges are judged by."""
         return self.served.guard
+
+    @property
+    def refuses_unstored(self) -> bool:
+        """Whether an answer is refused whose holds could not be stored."""
+        return self.failure.of(Reason.FAULT) is FailureMode.CLOSED
+
+    def target_of(self, target: bytes) -> bytes | None:
+        """Return the target under which a request goes upstream; None when it is its own."""
+        if self.upstream_path is None:
+            return None
+        _, mark, query = target.partition(b"?")
+        return self.upstream_path + mark + query
+
+    def version_of(self, target: bytes) -> str | None:
+        """Return the model's version that a request asks for by its path, or None."""
+        if self.version is None:
+            return None
+        found = self.version.fullmatch(target.partition(b"?")[0])
+        return None if found is None else unquote_to_bytes(found[1]).decode("utf-8", "replace")
 
 
 def unguarded_entry(

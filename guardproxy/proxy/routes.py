@@ -98,6 +98,14 @@ def _without_dots(path: bytes) -> bytes:
     return b"/".join(kept) or b"/"
 
 
+def version_pattern(path: str) -> re.Pattern[bytes] | None:
+    """Return what finds the model's version in a path that matches a route's; None where the route's has no `{version}`."""
+    before, placeholder, after = path.encode().partition(b"{version}")
+    if not placeholder:
+        return None
+    return re.compile(_compile(before, 0).pattern + rb"([^/]+)" + _compile(after, 0).pattern, re.DOTALL)
+
+
 def _is_pattern(path: str) -> bool:
     return path.endswith("*") or _PLACEHOLDER.search(path.encode()) is not None
 

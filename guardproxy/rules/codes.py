@@ -45,6 +45,7 @@ RULE_CODES: Final[Mapping[str, str]] = {
     "E306": "A test expects a verdict of a rule that does not exist.",
     "E307": "A test's rows and expectations do not match, or it expects nothing.",
     "E308": "More rules, tests, lists, values or KPIs than one model may have.",
+    "E309": "A literal fallback that the model's output can never hold: by its signature the output is of another type.",
     "E330": "A test in the rule files fails, or the tests take too long: a running proxy does not take up such rules.",
     "N401": "Field names cannot be checked, because neither a profile nor the route says what they are.",
     "W402": "A part of the rule that its action never uses.",

@@ -123,6 +123,11 @@ class Call:
     def finish(self) -> None:
         """Mark the call as over; nothing is delivered from now on."""
         self.over = True
+        self.take_time()
+
+    def take_time(self) -> None:
+        """Let the call last as long as bytes keep coming: what is streamed ends when its sender likes."""
+        self.timeout_at = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -72,6 +72,7 @@ class Exchange:
         that `streamed` adds. `received` gets the whole response; `overflow` decides when it is larger: headers to add to
         a stream of what was buffered and the rest, or a Reply, which drops the upstream. `failed` hears of a call
         without a complete response, unless its bytes already went to the client, whose connection is then aborted.
+        `timeout_s` bounds a call whose response is collected; one that streams goes on while bytes come.
         `drop_request` holds lower-case names that do not go upstream, `drop_response` those a streamed response loses.
 
         Several calls may run at once; the first that answers the client ends the others.
@@ -301,6 +302,8 @@ class ExchangeCall:
             self._stream(head, decision, data, ended=ended)
 
     def _stream(self, head: ResponseHead, add: Sequence[Header], data: bytes, *, ended: bool) -> None:
+        if self._call is not None:
+            self._call.take_time()
         if ended:
             self._over()
         self._streaming = True

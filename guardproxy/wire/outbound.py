@@ -23,7 +23,7 @@ _EXPECT = frozenset({b"expect"})
 
 def forward_block(head: RequestHead, plan: Forward, via: bytes, *, upgrade: bool) -> bytes:
     """The head of a forwarded request. `via` is our Via line. Raises ValueError for a header that would not be one line."""
-    key = (plan.drop_request, plan.add_request, plan.upstream.origin)
+    key = (plan.drop_request, plan.add_request, plan.upstream.origin, plan.target)
     block = recall(head, key)
     return keep(head, key, _forward_block(head, plan, via, upgrade=upgrade)) if block is None else block
 
@@ -86,7 +86,11 @@ def _forward_block(head: RequestHead, plan: Forward, via: bytes, *, upgrade: boo
     if head.method == b"OPTIONS":
         headers = _one_hop_less(headers, names)
     length = framing.CHUNKED if head.chunked else head.content_length
-    return framing.request_block(head.method, head.target, headers, names, drop, length, tail)
+    target = head.target
+    if plan.target is not None:
+        target = plan.target
+        framing.check_request_line(head.method, target)
+    return framing.request_block(head.method, target, headers, names, drop, length, tail)
 
 
 def _call_block(

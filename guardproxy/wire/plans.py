@@ -72,7 +72,8 @@ class Transfer(NamedTuple):
 class Forward:
     """Stream the request to `upstream` and its response back, both as they come.
 
-    Best made once and used for many requests. Names in the two drop sets are lower case. `failed` answers when no response head came; `done` is called once.
+    Best made once and used for many requests. Names in the two drop sets are lower case. `failed` answers when no response
+    head came; `done` is called once. `target` goes upstream in place of the request's own.
     """
 
     upstream: Pool
@@ -82,6 +83,7 @@ class Forward:
     failed: Callable[[UpstreamFailure], Reply] | None = None
     done: Callable[[Transfer], None] | None = None
     add_request: tuple[Header, ...] = ()
+    target: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,30 @@ def test_spans_agree_with_values_in_four_thousand_documents() -> None:
             assert value_at(replaced, path) == ("new" if path in spans else value_at(value, path))
 
 
+def test_spans_agree_with_values_in_long_arrays_of_numbers_and_words() -> None:
+    dice = random.Random(21)
+    for _ in range(300):
+        items = [
+            dice.choice(["0", "-1.50", "1e22", "null", "true", "NaN", "-Infinity"])
+            for _ in range(dice.randrange(1, 90))
+        ]
+        inner = ",".join(f"{dice.choice(_SPACES)}{item}{dice.choice(_SPACES)}" for item in items)
+        text = f'{{"a]": [[{inner}], ["]", {inner}]]}}'
+        chosen = dice.sample(range(len(items)), dice.randrange(1, len(items) + 1))
+        paths: list[Path] = [path for at in chosen for path in (("a]", 0, at), ("a]", 1, at + 1))]
+        spans = find_spans(text, paths)
+        assert [text[slice(*spans[path])] for path in paths] == [items[at] for at in chosen for _ in range(2)]
+        with pytest.raises(PatchError):
+            find_spans(text, [*paths, ("a]", 0, len(items))])
+        with pytest.raises(PatchError):
+            find_spans(text, [("a]", 1, 1, 0)])
+
+
+def test_a_long_array_of_blanks_has_no_values() -> None:
+    with pytest.raises(PatchError):
+        find_spans(f"[{' ' * 90}]", [(0,)])
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),

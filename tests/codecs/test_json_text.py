@@ -238,7 +238,7 @@ def test_depth_is_bounded_beside_the_rows_too(make: MakeCodec) -> None:
 
 
 def test_a_body_that_says_it_is_something_else_is_opaque() -> None:
-    codec = make_codec("mlflow", CodecOptions())
+    codec = make_codec("kserve-v1", CodecOptions())
     for content_type in (
         "text/csv",
         "application/vnd.apache.parquet",

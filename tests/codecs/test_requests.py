@@ -194,6 +194,9 @@ UNDECODABLE: dict[str, tuple[str, Any]] = {
     ),
     "too few data": ("open-inference", {"inputs": [tensor("a", [2, 2], [1, 2, 3])]}),
     "a huge shape": ("open-inference", {"inputs": [tensor("a", [2**40, 2**40], [1])]}),
+    "shapes of yes": ("open-inference", {"inputs": [tensor("a", [True], [1]), tensor("b", [True], [1])]}),
+    "shapes with a point": ("open-inference", {"inputs": [tensor("a", [1.0], [1]), tensor("b", [1.0], [1])]}),
+    "a shape of many huge sizes": ("open-inference", {"inputs": [tensor("a", [2**60] * 100_000, [1])]}),
     "a tensor nested otherwise": ("open-inference", {"inputs": [tensor("a", [2, 2], [[1, 2, 3], [4]])]}),
     "a tensor nested with scalars": ("open-inference", {"inputs": [tensor("a", [2, 2], [[1, 2], 3, 4])]}),
     "a scalar with a list": ("open-inference", {"inputs": [tensor("a", [2], [1, [2]])]}),
@@ -214,13 +217,9 @@ def test_what_cannot_be_rows_is_undecodable(make: MakeCodec, name: str) -> None:
 
 
 OPAQUE: dict[str, tuple[str, bytes]] = {
-    "binary tensors": (
+    "11,000 tensors": (
         "open-inference",
-        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","parameters":{"binary_data_size":8}}]}\0\0\0\0\0\0\xf0?',
-    ),
-    "binary tensors without their bytes": (
-        "open-inference",
-        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","parameters":{"binary_data_size":8}}]}',
+        json.dumps({"inputs": [tensor(f"a{at}", [1], [1.0]) for at in range(11_000)]}).encode(),
     ),
     "shared memory": (
         "open-inference",

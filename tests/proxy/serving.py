@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from guardproxy.config import Address, Config, RouteConfig
-from guardproxy.decision import FailureMode
+from guardproxy.decision import FailureMode, FailurePolicy, Reason
 from guardproxy.proxy.load import load
 from guardproxy.service import Service, running
 from tests.harness.client import RawClient, Response
@@ -47,7 +47,7 @@ async def serving(
     upstream_port: int,
     *,
     rules: str = RULES,
-    failure: str = "open",
+    failure: str | Mapping[str, str] = "open",
     protocol: str = "open-inference",
     config: Config | None = None,
     folder: Path | None = None,
@@ -65,7 +65,7 @@ async def serving(
         upstream = f"http://127.0.0.1:{upstream_port}"
         item = RouteConfig(
             **{"path": PATH, "model": "demand", "protocol": protocol, "key": ("store",), **route},
-            on_failure=FailureMode(failure),
+            on_failure=policy_of(failure),
         )
         config = replace(
             config or Config(),
@@ -82,6 +82,13 @@ async def serving(
         assert not loaded.errors, loaded.errors
         async with running(config, loaded, None, clock=clock) as service:
             yield service
+
+
+def policy_of(failure: str | Mapping[str, str]) -> FailurePolicy:
+    """Return a route's policy: one mode, or the modes by reason with `default` among them."""
+    modes = {"default": failure} if isinstance(failure, str) else dict(failure)
+    default = FailureMode(modes.pop("default"))
+    return FailurePolicy(default, {Reason(reason): FailureMode(mode) for reason, mode in modes.items()})
 
 
 def port_of(service: Service) -> int:
@@ -140,3 +147,10 @@ def said(response: Response, name: bytes) -> str | None:
     """Return a decision header."""
     value = response.get(b"Guardproxy-" + name)
     return None if value is None else value.decode()
+
+
+def reasons(service: Service) -> dict[str, int]:
+    """Return how many exchanges were unguarded or refused for each reason so far."""
+    journal = service.plane.routes[0].journal
+    journal.flush()
+    return dict(journal.windows.totals().reasons)

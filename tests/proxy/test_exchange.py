@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from guardproxy.codecs import compress, decompress
 from guardproxy.errors import StoreError
 from guardproxy.proxy.background import OFF_LOOP_BYTES
+from guardproxy.proxy.exchange import PACKED_OFF_LOOP_BYTES
 from guardproxy.service import Service
 from guardproxy.stores import HoldFilter
 from tests.harness.client import RawClient
 from tests.harness.loop import run, until
 from tests.harness.upstream import RecorderUpstream, ok
-from tests.proxy.serving import PATH, ask, demand, infer, port_of, request, said, serving
+from tests.proxy.serving import PATH, RULES, ask, demand, infer, port_of, request, said, serving
 
 JSON = b"content-TYPE: application/json"
 
@@ -154,6 +156,8 @@ def test_what_does_not_decode_is_refused_where_the_route_is_closed() -> None:
         (ok(b"<html>", b"Content-Type: text/html"), "undecodable"),
         (ok(gzip.compress(demand([1.0]))[:-4], JSON, b"Content-Encoding: gzip"), "undecodable"),
         (ok(demand([1.0]), JSON, b"Content-Encoding: br"), "undecodable"),
+        (ok(demand([1.0]), JSON, b"Content-Encoding: compress"), "undecodable"),
+        (ok(demand([1.0]), JSON, b"Content-Encoding: gzip, gzip, gzip"), "undecodable"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", "opaque"),
     ],
 )
@@ -293,41 +297,239 @@ def test_only_guardproxy_speaks_in_its_own_headers() -> None:
     run(scenario())
 
 
-def test_a_compressed_response_is_screened_and_its_own_bytes_go_on_when_nothing_changed() -> None:
+CODED = ["gzip", "deflate", "br", "zstd", "gzip, br"]
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_a_compressed_response_is_screened_and_its_own_bytes_go_on_when_nothing_changed(coding: str) -> None:
     async def scenario() -> None:
-        packed = gzip.compress(demand([30.0]))
+        packed = compress(demand([30.0]), coding)
+        line = b"Content-Encoding: " + coding.encode()
         async with (
-            RecorderUpstream(ok(packed, JSON, b"Content-Encoding: gzip", b'ETag: "a"')) as upstream,
+            RecorderUpstream(ok(packed, JSON, line, b'ETag: "a"', b"Digest: sha-256=x")) as upstream,
             serving(upstream.port) as service,
         ):
-            response = await ask(
-                service,
-                gzip.compress(infer([1.0])),
-                b"Content-Encoding: gzip",
-                b"Accept-Encoding: br, gzip;q=0.5",
-            )
-            assert upstream.requests[0].all(b"accept-encoding") == [b"gzip;q=0.5"]
+            body = compress(infer([1.0]), coding)
+            response = await ask(service, body, line)
+            assert upstream.requests[0].body == body
         assert response.body == packed
-        assert response.get(b"ETag") == b'"a"'
+        assert response.lines[:4] == [JSON, line, b'ETag: "a"', b"Digest: sha-256=x"]
         assert said(response, b"Outcome") == "allowed"
 
     run(scenario())
 
 
-def test_a_patched_compressed_response_goes_out_plain_without_the_lines_it_made_false() -> None:
+@pytest.mark.parametrize("coding", CODED)
+def test_a_patched_response_keeps_its_coding_and_loses_the_lines_that_would_lie(coding: str) -> None:
     async def scenario() -> None:
-        packed = gzip.compress(demand([-4.0]))
-        lines = (JSON, b"Content-Encoding: gzip", b'ETag: "a"', b"Digest: sha-256=x", b"Set-Cookie: a=1")
+        packed = compress(demand([-4.0]), coding)
+        lines = (
+            JSON,
+            b"content-ENCODING: " + coding.encode(),
+            b'ETag: "a"',
+            b"Last-Modified: x",
+            b"Set-Cookie: a=1",
+        )
         async with RecorderUpstream(ok(packed, *lines)) as upstream, serving(upstream.port) as service:
             response = await ask(service, infer([1.0]), b"Range: bytes=0-3")
             assert upstream.requests[0].all(b"range") == []
-        assert response.body == demand([5.0])
-        assert [response.get(name) for name in (b"Content-Encoding", b"ETag", b"Digest")] == [
-            None,
-            None,
-            None,
-        ]
-        assert response.get(b"Set-Cookie") == b"a=1"
+        assert decompress(response.body, coding, max_bytes=10_000) == demand([5.0])
+        length = b"Content-Length: %d" % len(response.body)
+        assert response.lines[:4] == [JSON, lines[1], b"Set-Cookie: a=1", length]
+        assert response.all(b"etag") + response.all(b"last-modified") == []
+        assert said(response, b"Outcome") == "replaced"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "line", [b"inference-HEADER-content-length: %d", b"Inference-Header-Content-Length:%d"]
+)
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_a_patched_binary_response_says_how_long_its_json_has_become(line: bytes, coding: str) -> None:
+    rules = """\
+guardproxy: 1
+model: demand
+rules:
+  - id: known
+    require: output.label != "bad"
+    action: fallback
+    fallback: [{value: NEW}]
+""".replace("NEW", "x" * 100)
+
+    def answer(*labels: bytes) -> tuple[bytes, int]:
+        data = b"".join(len(label).to_bytes(4, "little") + label for label in labels)
+        head = (
+            b'{"model_name": "m", "outputs": [{"name":"label","datatype":"BYTES","shape":[2],'
+            b'"parameters":{"binary_data_size":%d}}]}' % len(data)
+        )
+        return head + data, len(head)
+
+    async def scenario() -> None:
+        body, length = answer(b"bad", b"x")
+        expected, longer = answer(b"x" * 100, b"x")
+        lines = [b"Content-Type: application/octet-stream", line % length, b"X-Kept: 1"]
+        if coding != "identity":
+            lines.append(b"Content-Encoding: " + coding.encode())
+        async with (
+            RecorderUpstream(ok(compress(body, coding), *lines)) as upstream,
+            serving(upstream.port, rules=rules) as service,
+        ):
+            response = await ask(service, infer([1.0, 1.0]))
+        assert decompress(response.body, coding, max_bytes=1_000) == expected
+        assert longer != length
+        assert response.lines[1].split(b":")[0] == line.split(b":")[0]
+        assert response.all(b"inference-header-content-length") == [b"%d" % longer]
+        assert response.lines[2:3] == [b"X-Kept: 1"]
+        assert said(response, b"Rows") == "allowed=1, replaced=1"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("lines", [(b"20", b"21"), (b"x",), (b"-1",), (b"9" * 20,), (b"99999",)])
+def test_a_length_of_the_json_that_cannot_be_believed_is_undecodable(lines: tuple[bytes, ...]) -> None:
+    async def scenario() -> None:
+        async with RecorderUpstream(ok(demand([1.0]), JSON)) as upstream, serving(upstream.port) as service:
+            named = [b"Inference-Header-Content-Length: " + value for value in lines]
+            response = await ask(service, infer([1.0]), *named)
+        assert said(response, b"Reason") == "undecodable"
+
+    run(scenario())
+
+
+def test_two_lines_of_codings_are_undone_in_their_order() -> None:
+    async def scenario() -> None:
+        packed = compress(demand([-4.0]), "gzip, br")
+        lines = (JSON, b"Content-Encoding: gzip", b"Content-Encoding: br")
+        async with RecorderUpstream(ok(packed, *lines)) as upstream, serving(upstream.port) as service:
+            response = await ask(service, infer([1.0]))
+        assert decompress(response.body, "gzip, br", max_bytes=10_000) == demand([5.0])
+        assert response.all(b"content-encoding") == [b"gzip", b"br"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        (b"gzip,deflate, br", b"gzip,deflate, br"),
+        (b"br;q=0.9, compress, ZSTD ,x-gzip", b"br;q=0.9, ZSTD, x-gzip"),
+        (b"*", b"identity"),
+        (b"gzip;q=1.0, *;q=0", b"gzip;q=1.0, *;q=0"),
+        (b"gzip, *;q=0.5", b"gzip"),
+        (b"dcb", b"identity"),
+        (b"", b""),
+    ],
+)
+def test_only_codings_that_cannot_be_undone_are_not_asked_for(asked: bytes, sent: bytes) -> None:
+    async def scenario() -> None:
+        async with RecorderUpstream(ok(demand([1.0]), JSON)) as upstream, serving(upstream.port) as service:
+            await ask(service, infer([1.0]), b"aCCept-Encoding: " + asked)
+            assert [line for line in upstream.requests[0].lines if line.startswith(b"aCC")] == [
+                b"aCCept-Encoding: " + sent
+            ]
+
+    run(scenario())
+
+
+def test_a_fallback_that_the_responses_type_cannot_hold_makes_way_for_the_next() -> None:
+    async def scenario() -> None:
+        whole = (
+            demand([112.5, -3.0]).replace(b"112.5", b"112").replace(b"-3.0", b"-3").replace(b"FP64", b"INT64")
+        )
+        bad = whole.replace(b"112", b"-9")
+        answers = iter([demand([112.5, 7.0]), whole, bad])
+
+        async def answer(_request: object, writer: asyncio.StreamWriter) -> None:
+            writer.write(ok(next(answers), JSON))
+
+        rules = RULES.replace("fallback: [previous, {value: 5}]", "fallback: [previous, {value: 0}]")
+        async with RecorderUpstream(answer) as upstream, serving(upstream.port, rules=rules) as service:
+            await ask(service, infer([1.0, 1.0], "a"))
+            response = await ask(service, infer([1.0, 1.0], "a"))
+            both = await ask(service, infer([1.0, 1.0], "b"))
+        # The last good value of this shop is 7.0, which a whole number can say; a stranger has none.
+        assert json.loads(response.body)["outputs"][0]["data"] == [112, 7]
+        assert both.body == bad.replace(b"-9", b"0").replace(b"-3", b"0")
+
+    run(scenario())
+
+
+def test_a_candidate_that_cannot_be_written_says_so_to_the_reviewer() -> None:
+    rules = """\
+guardproxy: 1
+model: demand
+rules:
+  - id: low
+    range: {field: output.demand, min: 0}
+    action: hold
+    hold: {meanwhile: fallback, sla: 1h}
+    fallback: [previous, {value: 0}]
+"""
+
+    async def scenario() -> None:
+        answers = iter([demand([112.5]), demand([-3.0]).replace(b"-3.0", b"-3").replace(b"FP64", b"INT64")])
+
+        async def answer(_request: object, writer: asyncio.StreamWriter) -> None:
+            writer.write(ok(next(answers), JSON))
+
+        async with RecorderUpstream(answer) as upstream, serving(upstream.port, rules=rules) as service:
+            await ask(service, infer([1.0]))
+            response = await ask(service, infer([1.0]))
+            (held,) = (await service.store.list(HoldFilter())).holds
+        assert json.loads(response.body)["outputs"][0]["data"] == [0]
+        previous, literal = held.candidates
+        assert (previous.values, previous.refused_by, previous.usable) == (
+            {"demand": 112.5},
+            ("the response",),
+            False,
+        )
+        assert "whole number" in previous.note
+        assert (literal.values, literal.usable) == ({"demand": 0}, True)
+        assert (held.provisional, held.provisional_source) == ({"demand": 0}, "value")
+
+    run(scenario())
+
+
+def test_where_no_candidate_can_be_written_only_those_rows_have_no_answer() -> None:
+    rules = RULES.replace("fallback: [previous, {value: 5}]", "fallback: [previous, {value: 5.5}]")
+
+    async def scenario() -> None:
+        answer = demand([-1.0, 3.0]).replace(b"-1.0", b"-1").replace(b"3.0", b"3").replace(b"FP64", b"INT64")
+        async with (
+            RecorderUpstream(ok(answer, JSON)) as upstream,
+            serving(upstream.port, rules=rules) as service,
+        ):
+            response = await ask(service, infer([1.0, 1.0]))
+        assert response.status == 503
+        assert json.loads(response.body) == {"error": "no safe answer for row 0"}
+        assert said(response, b"Rows") == "allowed=1, rejected=1"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("bad", "served"), [(b"-3", 1), (b"99", 10)])
+def test_a_clamp_in_a_whole_number_column_is_recorded_as_it_is_served(bad: bytes, served: int) -> None:
+    rules = """\
+guardproxy: 1
+model: demand
+rules:
+  - id: inside
+    range: {field: output.demand, min: 0.5, max: 10.5}
+    action: clamp
+"""
+
+    async def scenario() -> None:
+        answer = demand([1.0]).replace(b"1.0", bad).replace(b"FP64", b"INT64")
+        async with (
+            RecorderUpstream(ok(answer, JSON)) as upstream,
+            serving(upstream.port, rules=rules) as service,
+        ):
+            response = await ask(service, infer([1.0]))
+            record = service.plane.routes[0].journal.find(said(response, b"Decision") or "")
+        assert json.loads(response.body)["outputs"][0]["data"] == [served]
+        assert record is not None
+        assert record["replaced"] == [{"row": 0, "source": "clamp", "values": {"demand": served}}]
 
     run(scenario())
 
@@ -521,6 +723,37 @@ def test_a_large_batch_is_screened_beside_the_loop_with_the_same_answer() -> Non
         assert said(response, b"Rows") == f"allowed={rows - 2}, replaced=1, held=1"
         assert refused.status == 422
         assert said(undecodable, b"Reason") == "undecodable"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_small_body_that_unpacks_to_a_large_one_is_screened_beside_the_loop(
+    coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 40_000
+    values = [-1.0] + [float(pow(row, 3, 999_983) % 9_973) / 16 for row in range(1, rows)]
+
+    async def scenario() -> None:
+        packed = compress(demand(values), coding)
+        line = b"Content-Encoding: " + coding.encode()
+        async with (
+            RecorderUpstream(ok(packed, JSON, line)) as upstream,
+            serving(upstream.port) as service,
+        ):
+            computed: list[object] = []
+            compute = service.plane.background.compute
+
+            def counted(work: object, *more: object) -> None:
+                computed.append(work)
+                compute(work, *more)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(service.plane.background, "compute", counted)
+            response = await ask(service, infer([1.0] * rows))
+            asked = len(computed)
+        assert PACKED_OFF_LOOP_BYTES < len(packed) < OFF_LOOP_BYTES
+        assert asked == 2
+        assert said(response, b"Rows") == f"allowed={rows - 1}, replaced=1"
 
     run(scenario())
 

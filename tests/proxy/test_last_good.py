@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from guardproxy.config import Config, RouteConfig
-from guardproxy.decision import FailureMode
+from guardproxy.decision import FailureMode, FailurePolicy
 from guardproxy.proxy.last_good import NAME, LastGood, read_last_good, write_last_good
 from guardproxy.proxy.load import RuleSets, last_good_rules, load
 from tests.harness.loop import PATIENCE_S, run, until
@@ -289,7 +289,7 @@ def test_last_good_rules_do_not_stand_in_for_those_of_a_model_they_never_knew(tm
 
 
 def test_last_good_rules_are_served_though_their_tests_would_fail_by_now(tmp_path: Path) -> None:
-    route = RouteConfig("/x", "demand", FailureMode.CLOSED)
+    route = RouteConfig("/x", "demand", FailurePolicy(FailureMode.CLOSED))
     config = Config(rules=tmp_path / "rules", store=tmp_path / "holds.db", routes=(route,))
     failing = rules(6, more="tests:\n  - {name: n, given: {output: {demand: -1}}, expect: {outcome: held}}\n")
     (tmp_path / "rules").mkdir()

@@ -14,6 +14,7 @@ ELSEWHERE = {
     "E141": "RE2 is installed here; tests/rules/test_texts.py and the language's tests take it away",
     "E142": "jsonschema is installed here; tests/rules/test_texts.py takes it away",
     "E308": "a thousand rules; tests/rules/test_problems.py",
+    "E309": "a model's signature; tests/proxy/test_policy.py",
     "E330": "tests that fail when a proxy loads them; tests/proxy",
     "W404": "a command line; tests/cli/test_rules.py",
     "W405": "recorded traffic; tests/cli/test_rules.py",

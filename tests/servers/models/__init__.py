@@ -1,0 +1,1 @@
+"""What the real servers serve, run in the environment of their pair."""
