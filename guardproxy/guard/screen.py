@@ -17,7 +17,7 @@ from guardproxy.guard.resolve import Judged, find, judged_of, resolve
 from guardproxy.message import Message
 from guardproxy.rules import BoundRules, View
 from guardproxy.rules.plan import QUIET_BYTES
-from guardproxy.rules.quieting import LOUD
+from guardproxy.rules.quieting import loud_bits
 from guardproxy.table import Cell, Codes, Table
 
 MAX_QUIET: Final = 1_024
@@ -150,11 +150,11 @@ def codes_of(verdicts: Verdicts) -> Codes:
 
 def is_quiet(bound: BoundRules, verdicts: Codes, view: View) -> bool:
     """Tell whether every verdict is ok or skipped, but for rules that wait for rolling functions."""
-    loud = LOUD[verdicts]
+    loud = loud_bits(verdicts)
     if bound.warming and loud.any():
         for place, _ in bound.warming:
             if place < len(verdicts) and bound.warms(place, view):
-                loud[place] &= verdicts[place] != Verdict.UNKNOWN
+                loud[place][verdicts[place] == Verdict.UNKNOWN] = 0
     return not loud.any()
 
 

@@ -111,7 +111,7 @@ def finite_table(check: Check, table: Table, names: tuple[str, ...]) -> Codes:  
             good[:] = False
         else:
             good &= np.isfinite(table.block[position])
-    return np.where(good, Verdict.OK, Verdict.VIOLATED).astype(np.uint8)
+    return np.where(good, _OK, _VIOLATED)
 
 
 def each_row(check: Check, table: Table, names: tuple[str, ...]) -> Codes:
@@ -120,6 +120,9 @@ def each_row(check: Check, table: Table, names: tuple[str, ...]) -> Codes:
     judge = ROW_CHECKS[check.kind]
     return np.array([_verdict(judge, check, cells) for cells in zip(*columns, strict=True)], dtype=np.uint8)
 
+
+_OK: Final = np.uint8(Verdict.OK)
+_VIOLATED: Final = np.uint8(Verdict.VIOLATED)
 
 ROW_CHECKS: Final[Mapping[str, RowCheck]] = {
     "probabilities": probabilities,

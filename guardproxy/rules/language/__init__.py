@@ -14,6 +14,7 @@ from guardproxy.rules.language.columns import (
     column_from_cells,
     column_from_table,
     constant_column,
+    one_code,
 )
 from guardproxy.rules.language.flaws import CODES, Flaw, LanguageError
 from guardproxy.rules.language.functions import AGGREGATES, text_was_cut
@@ -73,6 +74,7 @@ __all__ = [
     "compile_template",
     "constant_column",
     "interpret",
+    "one_code",
     "repair",
     "scalar",
     "spell",

@@ -8,13 +8,22 @@ object array with a mask of the rows that have one. Rows with a cell of another 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardproxy.rules.language.columns import UNKNOWN, Column, Objects, column_from_cells
+from guardproxy.rules.language.columns import (
+    NO,
+    UNKNOWN,
+    YES,
+    Column,
+    Objects,
+    column_from_cells,
+    same_for_all,
+)
 from guardproxy.rules.language.names import Kind
 from guardproxy.table import Floats, Mask
 
@@ -59,6 +68,7 @@ def filled(objects: Objects) -> Mask:
     return mask
 
 
+@lru_cache(maxsize=256)
 def no_numbers(rows: int) -> Floats:
     return np.broadcast_to(NAN, rows)
 
@@ -132,9 +142,17 @@ def _finish_text(value: Texts, rows: int) -> Column:
 
 
 def _finish_flag(value: Flags, rows: int) -> Column:
-    yes, no = np.broadcast_to(value.yes, rows), np.broadcast_to(value.no, rows)
+    # Nearly always a rule says the same of every row, and then one byte says it.
+    for code, mask in ((YES, value.yes), (NO, value.no)):
+        if mask.all():
+            return Column(no_numbers(rows), codes=same_for_all(code, rows))
+    yes, no = _spread(value.yes, rows), _spread(value.no, rows)
     unknown: Mask = ~(yes | no)
     return Column(no_numbers(rows), codes=yes.view(np.int8) | (unknown.view(np.int8) << 1))
+
+
+def _spread(mask: Masks, rows: int) -> Mask:
+    return mask if isinstance(mask, np.ndarray) and mask.ndim else np.broadcast_to(mask, rows)
 
 
 def finish_flag_cells(value: Flags, rows: int) -> Column:

@@ -4,8 +4,8 @@ Decides the form of a column of inputs or results. How a Table keeps its cells i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ UNKNOWN: Final = 2
 ERROR: Final = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
+class Column(NamedTuple):
     """The cells of one field, or the results of one program, one per row.
 
     `numbers` (float64) holds every number that a float64 can say, NaN where the cell is missing or something else.
@@ -58,6 +57,20 @@ class Column:
 _FLAGS: Final[tuple[bool | None, ...]] = (False, True, None, None)
 
 
+@lru_cache(maxsize=1024)
+def same_for_all(code: int, rows: int) -> FlagCodes:
+    """Return yes/no codes that are the same in every row, as one byte that is read `rows` times."""
+    return np.broadcast_to(_SINGLE[code], rows)
+
+
+def one_code(codes: FlagCodes) -> int | None:
+    """Return the code that all rows have, where `same_for_all` made it; else None."""
+    return int(codes[0]) if codes.strides == (0,) and len(codes) else None
+
+
+_SINGLE: Final = tuple(np.int8(code) for code in (NO, YES, UNKNOWN, ERROR))
+
+
 def column_from_table(table: Table, field: str) -> Column:
     """Return the column of a field; every cell is missing when the table has no such field."""
     position = table.index(field)
@@ -77,11 +90,18 @@ def column_from_cells(cells: Sequence[Cell]) -> Column:
 
 def constant_column(cell: Cell, rows: int) -> Column:
     """Return a column that has the same cell in every row."""
-    if cell is None or is_plain_number(cell):
-        return Column(np.full(rows, np.nan if cell is None else cell, dtype=np.float64))
+    if cell is None:
+        return _nothing(rows)
+    if is_plain_number(cell):
+        return Column(np.full(rows, cell, dtype=np.float64))
     objects = np.empty(rows, dtype=object)
     objects[:] = [cell] * rows
     return Column(np.full(rows, np.nan), objects, frozenset({type(cell)}))
+
+
+@lru_cache(maxsize=256)
+def _nothing(rows: int) -> Column:
+    return Column(np.broadcast_to(np.float64(np.nan), rows))
 
 
 def _with_objects(numbers: Floats, cells: Sequence[Cell]) -> Column:

@@ -104,6 +104,8 @@ def rounding(step: NumberStep, digits: int) -> NumberStep:
 
 _Pair: TypeAlias = Callable[[Any, Any, int], Flags]
 
+EVERYWHERE: Final = Flags(np.bool_(1), FALSE)
+
 _OPPOSITE: Final[Mapping[str, str]] = MappingProxyType({"<": ">=", "<=": ">", ">": "<=", ">=": "<"})
 
 
@@ -122,7 +124,13 @@ def negated(step: FlagStep) -> FlagStep:
 def _compare_numbers(sign: str) -> _Pair:
     if sign in ORDERINGS:
         holds, fails = COMPARISONS[sign], COMPARISONS[_OPPOSITE[sign]]
-        return lambda left, right, _rows: Flags(holds(left, right), fails(left, right))  # type: ignore[arg-type]
+
+        def ordered(left: Numbers, right: Numbers, _rows: int) -> Flags:
+            yes: Any = holds(left, right)
+            # Where it holds in all rows, which is the commonest answer of a rule, it fails in none.
+            return EVERYWHERE if yes.all() else Flags(yes, fails(left, right))  # type: ignore[arg-type]
+
+        return ordered
 
     def run(left: Numbers, right: Numbers, _rows: int) -> Flags:
         equal, different = left == right, (left < right) | (left > right)

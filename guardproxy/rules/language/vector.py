@@ -132,7 +132,10 @@ class _Run:
                 inputs.append(value)
                 if strange is not None:
                     odd = strange if odd is None else odd | strange
-            with np.errstate(all="ignore"):
+            if builder.calculates:
+                with np.errstate(all="ignore"):
+                    result = finish(step(Rows(rows, inputs)), rows)
+            else:
                 result = finish(step(Rows(rows, inputs)), rows)
             if odd is None or not odd.any():
                 return result
@@ -173,10 +176,14 @@ def _replaced(result: Column, cells: Mapping[int, Cell], errors: Mask | None) ->
 
 
 class _Builder:
-    """Makes a step of every node; a step takes the inputs and returns the node's value in all rows."""
+    """Makes a step of every node; a step takes the inputs and returns the node's value in all rows.
+
+    `calculates` tells whether numpy may find a result remarkable (x / 0), which comparisons never are.
+    """
 
     def __init__(self, guesses: Guesses) -> None:
         self.guesses = guesses
+        self.calculates = False
         self.inputs: dict[Ref, int] = {}
 
     def build(self, node: Node, kind: Kind) -> Any:
@@ -215,6 +222,7 @@ class _Builder:
     # Numbers.
 
     def arithmetic(self, node: Arithmetic, _kind: Kind) -> NumberStep:
+        self.calculates = True
         step = self._number(node.operands[0])
         for sign, operand in zip(node.operators, node.operands[1:], strict=True):
             safe = sign != "/" or (isinstance(operand, Literal) and bool(operand.value))
@@ -313,6 +321,7 @@ class _Builder:
 
     def call(self, node: Call, _kind: Kind) -> Callable[[Rows], Any]:
         name, arguments = node.function, node.arguments
+        self.calculates = True
         if name in EXTREMES:
             refuse_exact(arguments)
         if name == "matches":
