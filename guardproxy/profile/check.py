@@ -144,23 +144,29 @@ class _Block:
         if not self._lows:
             return True
         numbers = block if self._same else block[self._at]
-        if self._all_required:
-            # NaN compares false, so a missing cell is found by the same two comparisons.
-            fine = numbers >= self._low
-            fine &= numbers <= self._high
-            if not fine.all():
-                return False
-        else:
-            wrong = numbers < self._low
-            wrong |= numbers > self._high
-            if wrong.any() or np.isnan(numbers[self._required]).any():
-                return False
+        if not self._extremes_inside(numbers) and not self._each_inside(numbers):
+            return False
         if len(self._whole):
             whole = numbers if len(self._whole) == len(numbers) else numbers[self._whole]
             broken = np.rint(whole) != whole
             if broken.any() and not np.isnan(whole[broken]).all():
                 return False
         return all(closed.issuperset(_present(numbers[place].tolist())) for place, closed in self._members)
+
+    def _extremes_inside(self, numbers: Floats) -> bool:
+        """Ask the extremes of each field for all of it; a missing cell makes them NaN, which compares false."""
+        if not numbers.shape[1]:
+            return False
+        lowest, highest = np.minimum.reduce(numbers, axis=1), np.maximum.reduce(numbers, axis=1)
+        return bool((lowest >= self._low[:, 0]).all() and (highest <= self._high[:, 0]).all())
+
+    def _each_inside(self, numbers: Floats) -> bool:
+        """Ask every cell; only a required one must be there."""
+        if self._all_required and numbers.shape[1]:
+            return False
+        wrong = numbers < self._low
+        wrong |= numbers > self._high
+        return not (wrong.any() or np.isnan(numbers[self._required]).any())
 
     def row_inside(self, row: list[float]) -> bool:
         """Tell the same of the numbers of one row."""

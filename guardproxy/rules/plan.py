@@ -134,7 +134,9 @@ class Plan:
         codes = np.zeros((len(self.steps), rows), dtype=np.uint8)
         columns = self.layout.columns(view)
         for index, planned in enumerate(self.rules):
-            codes[index] = _judge_columns(planned, columns, view)
+            judged = _judge_columns(planned, columns, view)
+            if type(judged) is not int or judged != _OK:
+                codes[index] = judged
         return self._finish(view, codes)
 
     def raw(self, index: int, view: View, row: int) -> Verdict:

@@ -60,6 +60,7 @@ TextStep: TypeAlias = Callable[[Rows], Texts]
 NAN: Final = np.float64(math.nan)
 NOTHING: Final[Any] = None
 FALSE: Final = np.bool_(0)
+TRUE: Final = np.bool_(1)
 
 
 def filled(objects: Objects) -> Mask:
@@ -71,6 +72,12 @@ def filled(objects: Objects) -> Mask:
 @lru_cache(maxsize=256)
 def no_numbers(rows: int) -> Floats:
     return np.broadcast_to(NAN, rows)
+
+
+@lru_cache(maxsize=256)
+def everywhere(code: int, rows: int) -> Column:
+    """Return a yes/no column that is the same in every row."""
+    return Column(no_numbers(rows), codes=same_for_all(code, rows))
 
 
 # Inputs. Each gives the value in its guessed form, and the rows whose cell is of another kind (None: no row).
@@ -143,9 +150,10 @@ def _finish_text(value: Texts, rows: int) -> Column:
 
 def _finish_flag(value: Flags, rows: int) -> Column:
     # Nearly always a rule says the same of every row, and then one byte says it.
-    for code, mask in ((YES, value.yes), (NO, value.no)):
-        if mask.all():
-            return Column(no_numbers(rows), codes=same_for_all(code, rows))
+    if value.yes is TRUE or value.yes.all():
+        return everywhere(YES, rows)
+    if value.no is TRUE or value.no.all():
+        return everywhere(NO, rows)
     yes, no = _spread(value.yes, rows), _spread(value.no, rows)
     unknown: Mask = ~(yes | no)
     return Column(no_numbers(rows), codes=yes.view(np.int8) | (unknown.view(np.int8) << 1))

@@ -57,7 +57,6 @@ class Column(NamedTuple):
 _FLAGS: Final[tuple[bool | None, ...]] = (False, True, None, None)
 
 
-@lru_cache(maxsize=1024)
 def same_for_all(code: int, rows: int) -> FlagCodes:
     """Return yes/no codes that are the same in every row, as one byte that is read `rows` times."""
     return np.broadcast_to(_SINGLE[code], rows)

@@ -16,6 +16,7 @@ from guardproxy.rules.language.arrays import (
     FALSE,
     NAN,
     NOTHING,
+    TRUE,
     Flags,
     FlagStep,
     Numbers,
@@ -104,7 +105,7 @@ def rounding(step: NumberStep, digits: int) -> NumberStep:
 
 _Pair: TypeAlias = Callable[[Any, Any, int], Flags]
 
-EVERYWHERE: Final = Flags(np.bool_(1), FALSE)
+EVERYWHERE: Final = Flags(TRUE, FALSE)
 
 _OPPOSITE: Final[Mapping[str, str]] = MappingProxyType({"<": ">=", "<=": ">", ">": "<=", ">=": "<"})
 
