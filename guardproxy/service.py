@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -280,10 +280,24 @@ def _services(service: Service) -> AdminServices:
         reload=service.reload,
         rearm=built.breakers.rearm,
         decision=lambda decision_id: decision_report(service.plane, decision_id),
-        overview=lambda: overview_report(service.plane),
+        overview=lambda: overview_report(service.plane, _grpc(service)),
         alerts=lambda: [Alert(*alert) for alert in alerts_of(built, service.clock())],
         check_override=lambda hold, values: _refusals(service, hold, values),
     )
+
+
+def _grpc(service: Service) -> Mapping[str, Any] | None:
+    """Return what the gRPC listener guards and what became of its calls, or None without one."""
+    grpc, address = service.grpc, service.config.grpc_listen
+    if grpc is None or address is None:
+        return None
+    return {
+        "listen": str(replace(address, port=grpc.port)),
+        "upstream": str(service.config.grpc_upstream),
+        "routes": [route.path for route in grpc.routes],
+        "calls": dict(grpc.calls),
+        "faults": grpc.faults,
+    }
 
 
 def _rollout(built: Built) -> Mapping[str, Any]:

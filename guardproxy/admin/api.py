@@ -50,6 +50,7 @@ class Api:
             "reload_rules": self._reload_rules,
             "rearm_rule": self._rearm_rule,
             "list_windows": self._list_windows,
+            "list_routes": self._list_routes,
         }
 
     async def _livez(self, _request: web.Request, _principal: Principal | None) -> web.Response:
@@ -131,6 +132,9 @@ class Api:
 
     async def _list_windows(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return json_response(self._services.windows())
+
+    async def _list_routes(self, _request: web.Request, _principal: Principal | None) -> web.Response:
+        return json_response(self._services.overview())
 
 
 def rearm(services: AdminServices, model: str, rule: str, person: Principal) -> None:

@@ -319,13 +319,12 @@ class Pages:
         counts = await self._services.store.counts()
         oldest = await self._services.store.list(HoldFilter((State.OPEN,)), order=Order.OLDEST, limit=1)
         overview = self._services.overview()
-        unguarded = overview.get("unguarded", 0)
         ready, reasons = self._services.ready()
         return {
             "open": counts[State.OPEN],
             "deciding": counts[State.DECIDING],
             "oldest": self._services.clock() - oldest.holds[0].created_at if oldest.holds else None,
-            "unguarded": sum(unguarded.values()) if isinstance(unguarded, Mapping) else unguarded,
+            "unguarded": sum(overview.get("unguarded", {}).values()),
             "ruleset": str(overview.get("ruleset") or ""),
             "ready": ready,
             "reasons": reasons,

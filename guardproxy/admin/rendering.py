@@ -74,10 +74,12 @@ def rule_view(rule: Mapping[str, Any]) -> dict[str, Any]:
     """Lay out one rule with its counts for the table of rules."""
     verdicts = rule.get("verdicts") or {}
     judged = sum(verdicts.get(word, 0) for word in ("ok", "violated", "unknown", "error"))
+    unknown = verdicts.get("unknown", 0)
     return {
         **{key: rule.get(key) for key in ("rule", "model", "title", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate")},
         "verdicts": verdicts,
         "judged": judged,
+        "blind": unknown > 0 and unknown == judged,
         "share": verdicts.get("violated", 0) / judged if judged else None,
     }  # fmt: skip
 

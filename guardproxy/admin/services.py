@@ -45,7 +45,8 @@ class AdminServices:
       other keys are shown as they are.
     - `rules`: one mapping per rule: `rule`, `model`, `mode`, `action`, `severity`, `owner`, `why`, `file`, `line`,
       `verdicts: {ok, violated, unknown, error}`; absent keys are shown as a dash.
-    - `overview`: `ruleset` (fingerprint), `unguarded` (a count, or counts by reason), `routes` (list of mappings).
+    - `overview`: `ruleset` (fingerprint), `unguarded` (counts by reason), `routes` (list of mappings), `grpc` (`listen`,
+      `upstream`, `routes`, `calls` by what became of them, `faults`; None where no gRPC is taken).
 
     `decision` gives the record of one decision by its id, or None. `check_override` names the enforced rules that
     values violate on a hold's row. `changed` is told of every hold after a person changed it.

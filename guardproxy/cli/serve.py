@@ -143,8 +143,11 @@ def _announce(service: Service) -> None:
             err=True,
         )
     if service.grpc is not None:
-        where = f"{service.config.grpc_listen}, passes all others to {service.config.grpc_upstream}"
-        click.echo(f"  guards gRPC calls on {where}", err=True)
+        address, upstream = service.config.grpc_listen, service.config.grpc_upstream
+        said = f"guards gRPC calls on {address}, passes all others to {upstream}"
+        if not service.grpc.routes:
+            said = f"passes gRPC calls on {address} to {upstream}: no open-inference route guards them"
+        click.echo(f"  {said}", err=True)
     if service.plane.default is not None:
         click.echo(f"  passes everything else to {service.plane.default.origin}", err=True)
     if service.config.rules_candidate is not None:

@@ -285,11 +285,6 @@ def _as_float(new: float) -> float:
         raise PatchError("the number is beyond the range of a float64") from None
 
 
-def _integers(bits: int, *, signed: bool) -> Kind:
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return Kind(_whole_text(low, high), nan=False, whole=True)
-
-
 _WORDS: Final = frozenset({"Infinity", "-Infinity"})
 
 WHOLE: Final = Kind(_whole_text(None, None), nan=False, whole=True)
@@ -298,11 +293,21 @@ TEXT: Final = Kind(_text_text, nan=False)
 BOOLEAN: Final = Kind(_boolean_text, nan=False)
 ANY: Final = Kind(_any_text, nan=False)
 
+WHOLE_RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {
+        **{f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+        **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    }
+)
+"""The smallest and the largest value of each datatype of whole numbers."""
+
 TENSOR_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         "BOOL": BOOLEAN,
-        **{f"UINT{bits}": _integers(bits, signed=False) for bits in (8, 16, 32, 64)},
-        **{f"INT{bits}": _integers(bits, signed=True) for bits in (8, 16, 32, 64)},
+        **{
+            name: Kind(_whole_text(low, high), nan=False, whole=True)
+            for name, (low, high) in WHOLE_RANGES.items()
+        },
         "FP16": Kind(_narrow_text(np.float16), nan=True),
         "BF16": Kind(_narrow_text(np.float32), nan=True),
         "FP32": Kind(_narrow_text(np.float32), nan=True),

@@ -6,7 +6,7 @@ nothing: many clients and servers send no content type at all. What is in a cont
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -126,7 +126,7 @@ def _word(shape: ErrorShape, status: int) -> str:
     return shape.words.get(status, shape.client if status < 500 else shape.server)
 
 
-def _filled(template: Any, said: Mapping[str, object]) -> Any:
+def _filled(template: object, said: Mapping[str, object]) -> object:
     if isinstance(template, dict):
         return {key: _filled(value, said) for key, value in template.items()}
     return said.get(template, template) if isinstance(template, str) else template

@@ -24,14 +24,17 @@ MISSING: Final = frozenset({
 })  # fmt: skip
 """How a missing cell may be spelled: the words that pandas takes for it."""
 
-YES_NO: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-"""How yes and no may be spelled."""
+YES_NO: Final = {"true": True, "false": False}
+"""How yes and no are spelled, in small letters; pandas takes them in any."""
 
 MAX_DIGITS: Final = 400
 """More characters than any number of a float64's range needs to be written in full."""
 
 BLANK: Final = " \t"
-"""What may stand around a number."""
+"""What may stand around a word."""
+
+_SPACE: Final = " \t\n\v\f\r"
+"""What may stand around a number: what pandas skips there."""
 
 PLAIN_BYTES: Final = b"0123456789+-.eENnaul"
 """What plain numbers and the words for missing ones consist of, where a JSON reader can take them."""
@@ -80,6 +83,7 @@ def _number_values(cells: Sequence[str]) -> list[Any] | None:
         if core in MISSING:
             values.append(None)
             continue
+        core = cell.strip(_SPACE)
         match = _NUMBER.fullmatch(core)
         value = _word(core) if match is None else _number(core, whole=match.lastindex is None)
         if value is None:
@@ -111,9 +115,10 @@ def _yes_no_values(cells: Sequence[str]) -> list[Any] | None:
     values: list[Any] = []
     for cell in cells:
         core = cell.strip(BLANK)
-        if core not in YES_NO and core not in MISSING:
+        said = YES_NO.get(core.lower())
+        if said is None and core not in MISSING:
             return None
-        values.append(YES_NO.get(core))
+        values.append(said)
     return values
 
 
@@ -192,7 +197,7 @@ class CsvColumn:
         word = str(new).lower()
         for cell in self._cells:
             spelled = unquoted(cell).strip(BLANK)
-            if spelled in YES_NO:
+            if spelled.lower() in YES_NO:
                 return word.upper() if spelled.isupper() else word.title() if spelled.istitle() else word
         return word
 

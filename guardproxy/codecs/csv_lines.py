@@ -27,19 +27,17 @@ from guardproxy.codecs.json_spans import Path, value_at
 from guardproxy.codecs.json_text import DEFAULT_PARSER, SIMD_FROM, SimdParser, is_exact_block, strict_text
 from guardproxy.codecs.layouts import (
     MAX_FIELDS,
-    Field,
     block_table,
     check_fields,
     check_rows,
     column_table,
     columns_table,
     distinct,
-    named_fields,
-    response_fields,
 )
-from guardproxy.codecs.media_types import is_utf8
+from guardproxy.codecs.media_types import check_charset
 from guardproxy.codecs.names import Names
 from guardproxy.codecs.patching import Plan, write_once
+from guardproxy.codecs.predictions import Field, named_fields, response_fields
 from guardproxy.codecs.signature import Column
 from guardproxy.decision import Replacement
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
@@ -63,7 +61,7 @@ class _Line(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """What an answer is in the terms of `layouts`, and where the value at a path in it stands."""
+    """What an answer is in the terms of `predictions`, and where the value at a path in it stands."""
 
     located: list[Any]
     cell_of: Callable[[Path], tuple[int, int]]
@@ -102,7 +100,7 @@ class CsvLines:
 
     def decode_request(self, message: Message) -> Table:
         """Return the features of a request; see `Container`."""
-        _check_charset(message)
+        check_charset(message.content_type)
         body = message.body
         head, after, rest = body.partition(b"\n") if self._header else (b"", b"", body)
         # Names in quotes may hold line breaks, and blank lines may stand before them.
@@ -120,7 +118,7 @@ class CsvLines:
 
     def decode_response(self, message: Message, rows: int | None) -> Table:
         """Return the predictions of a response; see `Container`."""
-        _check_charset(message)
+        check_charset(message.content_type)
         numbers = None if self._text_outputs else self._numbers(message.body)
         if numbers is None:
             place = self._place(self._lines(message.body), rows)
@@ -140,7 +138,7 @@ class CsvLines:
         """Return the response with the replaced cells in it; see `Container`."""
         if not patch:
             return message
-        _check_charset(message)
+        check_charset(message.content_type)
         lines = self._lines(message.body)
         place = self._place(lines, rows)
         texts = _Plan(lines, place, self._fields(place, rows), rows).texts(patch)
@@ -304,11 +302,6 @@ class _Plan(Plan):
             found = CsvColumn(self._kind(field), cells, [line.cells for line in self._lines])
             self._columns[field.name] = found
         return found
-
-
-def _check_charset(message: Message) -> None:
-    if not is_utf8(message.content_type):
-        raise OpaqueError("the lines are in another character set than UTF-8")
 
 
 def _placed(matrix: list[list[Any]], rows: int | None) -> _Place:

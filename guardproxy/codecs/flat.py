@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from guardproxy.codecs.layouts import Field, leaf_paths
 from guardproxy.codecs.names import PREDICTION
-from guardproxy.errors import UnalignedError
+from guardproxy.codecs.predictions import Field, leaf_paths, misaligned
 
 
 def flat_rows(values: Any, rows: int, width: int) -> Any:
@@ -25,7 +24,7 @@ def flat_fields(values: Any, own: int, width: int, rows: int) -> list[Field]:
     if own != rows:
         if rows == 1 and listed:
             return [Field(PREDICTION, [listed], lambda _row: leaf_paths(listed, ()))]
-        raise UnalignedError(f"the response has {own} predictions for {rows} rows")
+        raise misaligned(own, rows)
     return [
         Field(
             PREDICTION,

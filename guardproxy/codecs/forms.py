@@ -17,7 +17,8 @@ from guardproxy.errors import DecodeError
 class ReadForm:
     """A form with its pointers parsed; those that it has not are None.
 
-    `rich` forms need more than their rows, `bare` ones no more than a member of the document to be told.
+    `rich` forms need more than their rows, `bare` ones no more than a member of the document to be told. `member` is the
+    name of that member where it holds the rows, and nothing else is to be asked.
     """
 
     __slots__ = (
@@ -25,19 +26,23 @@ class ReadForm:
         "bare",
         "columns",
         "context",
+        "even",
         "fields",
         "key",
         "layout",
+        "member",
         "nested",
         "opaque",
         "otherwise",
         "position",
+        "positional",
         "repeat",
         "rich",
         "rows",
         "shape",
         "shared",
         "spelled",
+        "uniform",
         "unwrap",
     )
 
@@ -58,8 +63,13 @@ class ReadForm:
         self.array = form.array
         self.nested = form.nested
         self.unwrap = form.unwrap
+        self.uniform = form.uniform
+        self.even = form.even
+        self.positional = form.positional
         self.spelled = f"'{spelled(self.key)[1:]}'" if self.key else ""
         self.rich = bool(form.shape or form.context or form.fields or form.shared)
+        asked = form.opaque or form.array or not self.bare or self.rows != self.key
+        self.member = None if asked else str(self.rows[0])
 
 
 class Forms:
@@ -82,6 +92,11 @@ class Forms:
         found: ReadForm | None = None
         by_step = self._by_step
         if by_step and isinstance(root, dict):
+            if len(root) == 1:
+                # The commonest document has nothing but its rows.
+                forms = by_step.get(next(iter(root)))
+                if forms is not None and forms[0].bare:
+                    return forms[0]
             for step in root:
                 if step in by_step:
                     found = self._nearer(found, by_step[step], root)

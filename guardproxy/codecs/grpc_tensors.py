@@ -28,6 +28,7 @@ from guardproxy.codecs.protobuf import (
 )
 from guardproxy.codecs.segments import BLOCK_FROM, NO_TEXT, datatype_of, read_segment
 from guardproxy.codecs.signature import MAX_AXES
+from guardproxy.codecs.tensor_values import BASE64, CONTENT_TYPE, FRAME, IN_BASE64, NOT_HELD, check_columns
 from guardproxy.codecs.tensors import (
     IN_SHARED_MEMORY,
     SHARED_MEMORY,
@@ -68,7 +69,15 @@ _REQUEST: Final = _Layout("inputs", frozenset({1, 2, 3}), frozenset({4, 6}), 5, 
 _RESPONSE: Final = _Layout("outputs", frozenset({1, 2, 3}), frozenset({4}), 5, 6)
 
 _NAME, _DATATYPE, _SHAPE, _PARAMETERS, _CONTENTS = range(1, 6)
-"""The numbers of a tensor's fields."""
+"""The numbers of a tensor's fields. A message's own parameters have the same."""
+
+_KEY, _VALUE = 1, 2
+"""The numbers of a parameter's fields."""
+
+_TEXT: Final = 3
+"""The number of a parameter's value that is text."""
+
+_MARK: Final = CONTENT_TYPE.encode()
 
 _LAST_TYPED: Final = 8
 """The last field of typed contents that the protocol has; those beyond are passed over."""
@@ -88,6 +97,8 @@ class GrpcTensors:
     def decode_request(self, message: Message) -> Table:
         """Return the features of a request; see `Container`."""
         tensors = self._tensors(message.body, _REQUEST)
+        if _MARK in message.body and _is_frame(message.body):
+            check_columns(tensors)
         return inputs_table(tensors, self._names, self._options.max_rows, exact=True)
 
     def decode_response(self, message: Message, rows: int | None) -> Table:
@@ -170,6 +181,16 @@ class GrpcTensors:
         return head, contents
 
 
+def _is_frame(body: bytes) -> bool:
+    """Tell whether a request says that it is a data frame."""
+    messages = Messages(body)
+    return any(
+        _parameter(messages, part) == (CONTENT_TYPE, FRAME)
+        for part in messages.parts(0, len(body))
+        if part.number == _PARAMETERS
+    )
+
+
 def model_of(body: bytes) -> tuple[str, str]:
     """Return the name and the version of the model that a request is for; empty where it says none. Raises DecodeError."""
     messages = Messages(body)
@@ -196,6 +217,7 @@ def _read_head(messages: Messages, entry: Part, *, batched: bool) -> tuple[_Head
     said = {_NAME: "", _DATATYPE: ""}
     sizes: list[int] = []
     contents: Part | None = None
+    parameters: set[tuple[str, str]] = set()
     seen: set[int] = set()
     for part in messages.parts(entry.at, entry.end):
         number = part.number
@@ -204,13 +226,15 @@ def _read_head(messages: Messages, entry: Part, *, batched: bool) -> tuple[_Head
         elif number == _SHAPE:
             _read_sizes(messages.data, part, sizes)
         elif number == _PARAMETERS:
-            _check_parameter(messages, part)
+            parameters.add(_parameter(messages, part))
         elif number == _CONTENTS:
             contents = _nested(_once(part, seen))
     name, datatype = said[_NAME], said[_DATATYPE]
     if not name or not datatype:
         raise DecodeError("a tensor has no name or no datatype")
     datatype_of(datatype)
+    if datatype == "BYTES" and (CONTENT_TYPE, BASE64) in parameters:
+        raise OpaqueError(IN_BASE64)
     return _Head(name, datatype, tuple(sizes), *shape_of(sizes, batched=batched)), contents
 
 
@@ -229,11 +253,21 @@ def _read_sizes(data: bytes, part: Part, sizes: list[int]) -> None:
         raise DecodeError(_TOO_MANY_AXES)
 
 
-def _check_parameter(messages: Messages, part: Part) -> None:
+def _parameter(messages: Messages, part: Part) -> tuple[str, str]:
+    """Return a parameter's name, and its value where that is text. Raises OpaqueError for one that says where data are."""
     _nested(part)
+    name = text = ""
+    seen: set[int] = set()
     for inner in messages.parts(part.at, part.end):
-        if inner.number == 1 and messages.text(inner) == SHARED_MEMORY:
-            raise OpaqueError(IN_SHARED_MEMORY)
+        if inner.number == _KEY:
+            name = messages.text(_once(inner, seen))
+        elif inner.number == _VALUE:
+            value = _nested(_once(inner, seen))
+            for choice in messages.parts(value.at, value.end):
+                text = messages.text(choice) if choice.number == _TEXT else ""
+    if name == SHARED_MEMORY:
+        raise OpaqueError(IN_SHARED_MEMORY)
+    return name, text
 
 
 def _runs(messages: Messages, contents: Part, datatype: str) -> tuple[Part, ...]:
@@ -300,7 +334,7 @@ def _whole_values(data: bytes, start: int, end: int, typed: Typed, count: int) -
 
 def _check_whole(low: int, high: int, typed: Typed) -> None:
     if low < typed.low or high > typed.high:
-        raise DecodeError("a value lies outside its tensor's datatype")
+        raise DecodeError(NOT_HELD)
 
 
 def _nested(part: Part) -> Part:

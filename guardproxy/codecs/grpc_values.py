@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from guardproxy.codecs.cells import is_same
+from guardproxy.codecs.cells import WHOLE_RANGES, is_same
 from guardproxy.codecs.json_spans import Path
-from guardproxy.codecs.layouts import Field
 from guardproxy.codecs.patching import Plan, plain
+from guardproxy.codecs.predictions import Field
 from guardproxy.codecs.protobuf import (
     FIXED32,
     FIXED64,
@@ -42,18 +42,19 @@ class Typed(NamedTuple):
     high: int = 0
 
 
-def _whole(number: int, bits: int, *, signed: bool) -> Typed:
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return Typed(number, VARINT, low, high)
-
-
 TYPED: Final[Mapping[str, Typed]] = MappingProxyType(
     {
         "BOOL": Typed(1, VARINT, 0, 1),
-        **{f"INT{bits}": _whole(2, bits, signed=True) for bits in (8, 16, 32)},
-        "INT64": _whole(3, 64, signed=True),
-        **{f"UINT{bits}": _whole(4, bits, signed=False) for bits in (8, 16, 32)},
-        "UINT64": _whole(5, 64, signed=False),
+        **{
+            name: Typed(number, VARINT, *WHOLE_RANGES[name])
+            for number, names in (
+                (2, ("INT8", "INT16", "INT32")),
+                (3, ("INT64",)),
+                (4, ("UINT8", "UINT16", "UINT32")),
+                (5, ("UINT64",)),
+            )
+            for name in names
+        },
         "FP32": Typed(6, FIXED32),
         "FP64": Typed(7, FIXED64),
         "BYTES": Typed(8, LENGTH),

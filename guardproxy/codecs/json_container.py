@@ -13,11 +13,12 @@ import numpy as np
 
 from guardproxy.codecs.base import CodecOptions
 from guardproxy.codecs.cells import INFINITIES, Style, new_text, plain_block
-from guardproxy.codecs.json_spans import Path, find_spans, replace_spans, value_at
+from guardproxy.codecs.json_spans import Path, replace_values, value_at
 from guardproxy.codecs.json_text import JsonReader, strict_text
-from guardproxy.codecs.layouts import Field, Values, scalars_of
+from guardproxy.codecs.layouts import Values
 from guardproxy.codecs.names import Names
 from guardproxy.codecs.patching import Plan, write_once
+from guardproxy.codecs.predictions import Field, scalars_of
 from guardproxy.decision import Replacement
 from guardproxy.message import Message
 from guardproxy.table import Cell, Floats, Table
@@ -68,8 +69,7 @@ class JsonContainer(ABC):
         texts = plan.texts(patch)
         if not texts:
             return message
-        text = strict_text(message.body)
-        return message._replace(body=replace_spans(text, texts, find_spans(text, texts)).encode("utf-8"))
+        return message._replace(body=replace_values(strict_text(message.body), texts).encode("utf-8"))
 
     @abstractmethod
     def _request(self, value: Any, exact: bool) -> tuple[Table, int]:

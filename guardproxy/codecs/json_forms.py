@@ -1,7 +1,7 @@
 """Rows in JSON documents, found by the forms of a preset.
 
 Decides what of a document its form's pointers lead to. Which form it has is left to `forms`, what the rows look like to
-`layouts` (and, for the rarer ones, `request_rows`, `ranked`, `flat`), what is picked out of them to `picks`.
+`layouts` and `predictions` (the rarer ones to `request_rows`, `ranked`, `flat`), what is picked out of them to `picks`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,22 +17,26 @@ from guardproxy.codecs.json_container import JsonContainer, plain_numbers
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import Doubled, JsonReader, NeedsExactError, as_object
 from guardproxy.codecs.layouts import (
-    Field,
     Namer,
     check_rows,
     column_table,
     columns_of,
     columns_table,
-    count_rows,
     distinct,
-    named_fields,
-    response_fields,
     rows_table,
 )
 from guardproxy.codecs.pointers import Pointer, find, spelled, step_into
+from guardproxy.codecs.predictions import Field, count_rows, misaligned, named_fields, response_fields
 from guardproxy.codecs.preset import Form, Layout
 from guardproxy.codecs.ranked import is_ranked, ranked_fields
-from guardproxy.codecs.request_rows import arguments, check_shared, joined, listed_rows
+from guardproxy.codecs.request_rows import (
+    arguments,
+    check_even,
+    check_others,
+    check_shared,
+    joined,
+    listed_rows,
+)
 from guardproxy.codecs.tensors import shape_of
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError
 from guardproxy.table import Table
@@ -89,16 +93,25 @@ class JsonForms(JsonContainer):
             keys += len(rows)
             rows = [row[form.unwrap] for row in rows]
         table, inner = self._rows_table(value, rows, form, exact=exact)
+        # Each record has at most all of the fields: as many keys as cells are a key in each.
+        if form.uniform and inner and type(rows) is list and inner != table.rows * len(table.fields):
+            raise DecodeError(f"the records of {form.spelled} do not all have the same keys")
+        if form.even and table.exact and type(rows) is list:
+            check_even(rows, table.exact)
         return table, keys + inner
 
     def _arguments_table(self, root: Any, located: Any, form: ReadForm, *, exact: bool) -> tuple[Table, int]:
         """Return the table of named arguments and the number of keys in them."""
-        rows, shared, name = arguments(located)
+        rows, shared, name, others = arguments(located)
         if name is not None:
             beside = self._reader.others(located, name, depth=len(form.rows) + 1)
         else:
             beside = len(shared)
         table, inner = self._rows_table(root, rows, form, exact=exact)
+        check_others(others, table.fields)
+        if shared and not table.rows:
+            # A server that does not know the empty argument still answers for the values beside it.
+            raise DecodeError("the request has values that belong to every row, and no row")
         return joined(table, shared, exact=exact), beside + inner
 
     def _rows_table(self, root: Any, rows: Any, form: ReadForm, *, exact: bool) -> tuple[Table, int]:
@@ -201,7 +214,7 @@ class JsonForms(JsonContainer):
             alone = isinstance(located, dict)
             listed = [located] if alone else _array_of(located, form)
             if len(listed) != rows:
-                raise UnalignedError(f"the response has {len(listed)} predictions for {rows} rows")
+                raise misaligned(len(listed), rows)
             if form.position is not None:
                 _check_positions(listed, form.position)
             paths = [path] if alone else [(*path, at) for at in range(rows)]
@@ -221,7 +234,11 @@ class JsonForms(JsonContainer):
 
     def _namer(self, form: ReadForm, root: Any) -> Namer:
         names = self._column_names(form, root)
-        return self._names.features if names is None else _fixed(names)
+        if names is None:
+            return self._names.features
+        if form.positional:
+            self._names.check_places(names)
+        return _fixed(names)
 
     def _column_names(self, form: ReadForm, root: Any) -> tuple[str, ...] | None:
         """Return the names that a message has for its columns; None when it has none."""
@@ -236,6 +253,10 @@ class JsonForms(JsonContainer):
 
     def _locate(self, forms: Forms, root: Any) -> _Located:
         form = forms.of(root)
+        member = form.member
+        if member is not None and type(root) is dict and member in root:
+            keys = 1 if len(root) == 1 else self._reader.others(root, member)
+            return _Located(root[member], form.rows, keys, form)
         if form.opaque:
             raise OpaqueError(form.opaque)
         value, path, keys = self._follow(root, form.rows)

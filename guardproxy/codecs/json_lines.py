@@ -16,10 +16,10 @@ from guardproxy.codecs.base import CodecOptions
 from guardproxy.codecs.json_forms import JsonForms
 from guardproxy.codecs.json_text import JsonReader
 from guardproxy.codecs.layouts import check_rows
-from guardproxy.codecs.media_types import is_utf8
+from guardproxy.codecs.media_types import check_charset
 from guardproxy.codecs.preset import JSON_TYPE, Form, Layout
 from guardproxy.decision import Replacement
-from guardproxy.errors import DecodeError, OpaqueError
+from guardproxy.errors import DecodeError
 from guardproxy.message import Message
 from guardproxy.table import Table
 
@@ -71,8 +71,7 @@ class JsonLines:
         )
 
     def _array(self, message: Message) -> Message:
-        if not is_utf8(message.content_type):
-            raise OpaqueError("the lines are in another character set than UTF-8")
+        check_charset(message.content_type)
         check_rows(message.body.count(b"\n"), self._limit)
         lines = [line for line in message.body.split(b"\n") if line.strip(_BLANK)]
         return array_message(lines, self._reader, "line")

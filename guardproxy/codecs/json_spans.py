@@ -52,6 +52,11 @@ def find_spans(text: str, paths: Iterable[Path]) -> dict[Path, Span]:
     return found
 
 
+def replace_values(text: str, texts: Mapping[Path, str]) -> str:
+    """Return `text` with the value at each path replaced by its new text. Raises PatchError as `find_spans` does."""
+    return replace_spans(text, texts, find_spans(text, texts))
+
+
 def replace_spans(text: str, texts: Mapping[Path, str], spans: Mapping[Path, Span]) -> str:
     """Return `text` with the span of each path replaced by its new text; all else stays."""
     parts: list[str] = []

@@ -6,6 +6,8 @@ Decides which character sets are UTF-8 by another name. Which container reads a 
 import re
 from typing import Final
 
+from guardproxy.errors import OpaqueError
+
 _CHARSET: Final = re.compile(r';[ \t]*charset[ \t]*=[ \t]*"?([^ \t";]*)', re.IGNORECASE)
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -15,6 +17,12 @@ def is_utf8(content_type: str | None) -> bool:
     if content_type is None or ";" not in content_type:
         return True
     return all(name.lower() in _UTF8 for name in _CHARSET.findall(content_type))
+
+
+def check_charset(content_type: str | None) -> None:
+    """Raise OpaqueError for lines in another character set."""
+    if not is_utf8(content_type):
+        raise OpaqueError("the lines are in another character set than UTF-8")
 
 
 def media_of(content_type: str | None) -> str:

@@ -36,6 +36,17 @@ class Names:
         """Whether the route names exactly one feature."""
         return len(self._features) == 1
 
+    def check_places(self, names: tuple[str, ...]) -> None:
+        """Raise DecodeError when a message names its columns as the model's are called, but in another order."""
+        known = next(
+            (found for found in (self._features, self._signed, self._order) if len(found) == len(names)),
+            names,
+        )
+        if known != names and any(
+            name != place and name in known for name, place in zip(names, known, strict=True)
+        ):
+            raise DecodeError("the columns' names are in another order than the model's")
+
     def features(self, width: int) -> tuple[str, ...]:
         """Name the columns of a bare matrix: the route's names, else the signature's or the profile's when they are as
         many, else f0, f1, ... A width of 0 means that there is no row to tell. Raises DecodeError."""

@@ -18,20 +18,17 @@ from numpy.typing import NDArray
 from guardproxy.codecs.base import CodecOptions
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.layouts import (
-    Field,
     Values,
     check_fields,
     check_rows,
     column_table,
     columns_table,
-    count_rows,
     distinct,
-    named_fields,
-    response_fields,
     rows_table,
 )
 from guardproxy.codecs.names import Names
 from guardproxy.codecs.patching import Plan, write_once
+from guardproxy.codecs.predictions import Field, count_rows, named_fields, response_fields
 from guardproxy.codecs.segments import as_floats, cell_bytes, text_bytes
 from guardproxy.codecs.tensors import MAX_VALUES
 from guardproxy.codecs.v2_binary import overwritten
@@ -114,6 +111,9 @@ class Array(NamedTuple):
         )
 
     def _view(self, part: Part) -> NDArray[Any]:
+        if 0 in self.shape:
+            # There may be no byte at all where the part would begin.
+            return np.empty(self.shape, part.dtype)
         return np.ndarray(self.shape, part.dtype, self.body, self.start + part.offset, self.strides)
 
     def _texts(self, part: Part, at: int, axis: int) -> Any:
@@ -352,7 +352,7 @@ def _column(array: Array, part: Part) -> Values:
 
 
 def _located(array: Array) -> Any:
-    """Return an array as the layouts take what is in JSON."""
+    """Return an array as `predictions` takes what is in JSON."""
     if not array.structured:
         return array.values(array.parts[0])
     return {part.name: array.values(part) for part in array.parts}

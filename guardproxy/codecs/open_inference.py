@@ -18,9 +18,11 @@ from guardproxy.codecs.base import CodecOptions
 from guardproxy.codecs.cells import SCALARS, plain_block, plain_row
 from guardproxy.codecs.json_container import JsonContainer
 from guardproxy.codecs.json_spans import Path
-from guardproxy.codecs.json_text import JsonReader, as_object
-from guardproxy.codecs.layouts import MAX_FIELDS, Field, Values, check_rows, column_table, distinct
+from guardproxy.codecs.json_text import JsonReader, as_object, is_exact_block
+from guardproxy.codecs.layouts import MAX_FIELDS, Values, check_rows, column_table, distinct
+from guardproxy.codecs.predictions import Field
 from guardproxy.codecs.segments import as_floats, view_segment
+from guardproxy.codecs.tensor_values import ALL_HELD, check_base64, check_frame, check_numbers, check_row
 from guardproxy.codecs.tensors import (
     IN_SHARED_MEMORY,
     SHARED_MEMORY,
@@ -83,8 +85,9 @@ class OpenInference(JsonContainer):
         tail = Tail(message, self._options.max_rows)
         tensors, inner = self._tensors(_tensors_of(root, "inputs"), tail)
         tail.finish()
-        tensors = _copied(tensors)
-        table = inputs_table(tensors, self._names, self._options.max_rows, exact=exact)
+        copied = _copied(tensors)
+        table = inputs_table(copied, self._names, self._options.max_rows, exact=exact)
+        _check_inputs(root, tensors, table)
         return table, self._reader.others(root, "inputs") + inner
 
     def _binary_response(
@@ -106,9 +109,13 @@ class OpenInference(JsonContainer):
         if quick is not None:
             if quick[0] is not self._inputs_seen:
                 self._inputs_seen = distinct(quick[0], "the inputs' names")
+            if not ALL_HELD.issuperset(quick[3]):
+                check_row(quick[3], quick[1])
             return Table(quick[0], 1, None, single=quick[1]), keys + quick[2]
         tensors, inner = self._tensors(listed)
-        return inputs_table(tensors, self._names, self._options.max_rows, exact=exact), keys + inner
+        table = inputs_table(tensors, self._names, self._options.max_rows, exact=exact)
+        _check_inputs(root, tensors, table)
+        return table, keys + inner
 
     def _tensors(self, listed: Sequence[Any], tail: Tail | None = None) -> tuple[list[Tensor], int]:
         tensors: list[Tensor] = []
@@ -148,9 +155,9 @@ class OpenInference(JsonContainer):
 
     def _one_row(
         self, tensors: list[Any], seen: tuple[str, ...]
-    ) -> tuple[tuple[str, ...], list[float], int] | None:
-        """Read the commonest message, one row with a tensor of one number per column: its names, its numbers and the
-        keys in it. None when it is another one."""
+    ) -> tuple[tuple[str, ...], list[float], int, tuple[str, ...]] | None:
+        """Read the commonest message, one row with a tensor of one number per column: its names, its numbers, the
+        keys in it and the tensors' types. None when it is another one."""
         count = len(tensors)
         try:
             names, shapes, data, types = zip(*map(_PARTS, tensors), strict=True)
@@ -174,7 +181,7 @@ class OpenInference(JsonContainer):
             return None
         # A number in the first place says that the data are a list.
         numbers = plain_row(cells)
-        return None if numbers is None else (names, numbers, keys)
+        return None if numbers is None else (names, numbers, keys, types)
 
     def _lone_output(self, tensor: dict[str, Any], rows: int) -> tuple[Table, int] | None:
         """Read the commonest response, one flat column of numbers; None when it is another one."""
@@ -219,7 +226,21 @@ def read_tensor(
     if not isinstance(data, (list, np.ndarray)):
         raise DecodeError("a tensor has no array 'data'")
     flat, nested = _flatten(data, shape)
+    if datatype == "BYTES" and "parameters" in tensor:
+        check_base64(tensor, flat)
     return Tensor(name, datatype, tuple(shape), rows, width, flat, nested), keys
+
+
+def _check_inputs(root: dict[str, Any], tensors: Sequence[Tensor], table: Table) -> None:
+    """Raise DecodeError where a server would take inputs for other values, or other rows, than stand there."""
+    doubtful = [tensor for tensor in tensors if tensor.datatype != "FP64" and tensor.start < 0]
+    if doubtful:
+        small = not table.exact and (table.complete or is_exact_block(table.block))
+        for tensor in doubtful:
+            if not (small and tensor.datatype in ALL_HELD):
+                check_numbers(tensor.datatype, tensor.data)
+    if "parameters" in root:
+        check_frame(root, tensors)
 
 
 def _copied(tensors: list[Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from guardproxy.codecs.cells import SCALARS, Kind, cells_of, column_kind, is_same, tensor_kind, whole_inside
 from guardproxy.codecs.json_spans import Path
-from guardproxy.codecs.layouts import Field, scalars_of
+from guardproxy.codecs.predictions import Field, scalars_of
 from guardproxy.decision import Replacement
 from guardproxy.errors import PatchError
 from guardproxy.table import Cell
@@ -36,6 +36,7 @@ class Plan(ABC):
         self._rows = rows
         self._prefix = prefix
         self._kinds: dict[str, Kind] = {}
+        self._vectors: dict[str, bool] = {}
 
     def take(self, patch: Sequence[Replacement]) -> None:
         """Take in all cells of a patch. Raises PatchError as `write_cells` does."""
@@ -62,6 +63,9 @@ class Plan(ABC):
             paths = [(*self._prefix, *path) for path in field.leaves(row)]
         except LookupError:
             raise PatchError("the row has no such value that could be replaced") from None
+        if current is None and self._is_vectors(field):
+            # A lone value among vectors would be no answer of the same form.
+            raise PatchError("the row has no vector that could be replaced")
         self._take_values(field, paths, cell, current, clamped=replacement.source == CLAMP)
 
     def _take_values(
@@ -71,6 +75,13 @@ class Plan(ABC):
             old = self._old(path)
             inside = whole_inside(new, old) if clamped and self._kind(field).whole else new
             self._write(path, inside, old, field)
+
+    def _is_vectors(self, field: Field) -> bool:
+        """Tell whether all rows but the missing ones have lists."""
+        found = self._vectors.get(field.name)
+        if found is None:
+            found = self._vectors[field.name] = set(map(type, field.values)) == {list, type(None)}
+        return found
 
     def _kind(self, field: Field) -> Kind:
         kind = self._kinds.get(field.name)

@@ -13,9 +13,9 @@ import numpy as np
 
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.json_text import as_object
-from guardproxy.codecs.layouts import Field, leaf_paths
 from guardproxy.codecs.patching import news_of
 from guardproxy.codecs.pointers import Found, find, parse_pointer
+from guardproxy.codecs.predictions import Field, leaf_paths
 from guardproxy.codecs.preset import Pick, Take
 from guardproxy.errors import DecodeError, PatchError
 from guardproxy.table import Cell
@@ -144,6 +144,9 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, dict):
         message = as_object(value, "a message")
+        if "content" in message and "text" in message:
+            # Of a message the one is read, of a part of it the other.
+            raise DecodeError("a message has both 'content' and 'text'")
         yield from _texts(message.get("content", message.get("text")))
 
 

@@ -75,6 +75,10 @@ class Form:
     that says why this form has no rows to see. `array` admits nothing but an array as the rows. Rows that are objects with
     the one member `unwrap` are what stands there.
 
+    What servers make other rows of than these is undecodable where the form says so: records that do not all have the
+    same members (`uniform`), lists of different lengths under one name and objects in arrays (`even`), names of columns
+    in another order than the model's, whose server goes by their places (`positional`).
+
     `fields` picks the fields out of each row, which without it are sniffed. `shared` picks fields out of the document that
     are the same for every row, `context` leads to an object whose members are. `repeat` leads to how many rows of the
     response each row of the request stands for (one, where nothing is there). `position` leads, from a row of a response,
@@ -92,6 +96,9 @@ class Form:
     literal: bool = False
     nested: bool = False
     unwrap: str = ""
+    uniform: bool = False
+    even: bool = False
+    positional: bool = False
     fields: tuple[Pick, ...] = ()
     shared: tuple[Pick, ...] = ()
     context: str = ""

@@ -37,6 +37,7 @@ from guardproxy.codecs.preset import (
 
 _LANGUAGE_MODEL: Final = "the request is for a language model and has no rows"
 _TF_TENSOR: Final = "the message is a TensorFlow tensor in JSON, which has no rows to see"
+_EVENT: Final = "the request is an event that has no rows to see"
 _BYTES: Final = "the message is bytes"
 
 _NUL: Final = b"\0"
@@ -55,8 +56,12 @@ OPEN_INFERENCE: Final = Preset(
 KSERVE_V1: Final = Preset(
     name="kserve-v1",
     requests=(
-        Form("/instances"),
-        Form("/inputs"),
+        Form("/instances", even=True),
+        Form("/inputs", even=True),
+        # KServe takes `data` of a structured CloudEvent for the request, whatever stands beside it.
+        Form("/data/instances", even=True),
+        Form("/data/inputs", even=True),
+        Form(when="/data", opaque=_EVENT),
         Form("/examples", context="/context"),
         Form("/inputs", when="/inputs/0/series", shared=(Pick("horizon", "/options/horizon"),)),
     ),
@@ -95,7 +100,8 @@ MLFLOW: Final = Preset(
             layout=Layout.MATRIX,
         ),
         Form("/dataframe_records", layout=Layout.RECORDS),
-        Form("/instances"),
+        # MLflow turns these records into columns, and puts what a record lacks out of the column's next one.
+        Form("/instances", uniform=True),
         Form("/inputs"),
         Form("/input_data/data", columns="/input_data/columns", layout=Layout.MATRIX),  # Azure's two forms
         Form("/input_data"),
@@ -142,8 +148,8 @@ SAGEMAKER: Final = Preset(
 SELDON: Final = Preset(
     name="seldon",
     requests=(
-        Form("/data/ndarray", columns="/data/names"),
-        Form("/data/tensor/values", columns="/data/names", shape="/data/tensor/shape"),
+        Form("/data/ndarray", columns="/data/names", positional=True),
+        Form("/data/tensor/values", columns="/data/names", shape="/data/tensor/shape", positional=True),
         Form(when="/data/tftensor", opaque=_TF_TENSOR),
         Form("/jsonData", layout=Layout.ITEM),
         Form("/strData", layout=Layout.SINGLE),
@@ -207,14 +213,18 @@ BENTOML: Final = Preset(
     foreign=_NUL,
 )
 
-_SAMPLING: Final = (
-    Pick("model", "/model"),
-    Pick("temperature", "/temperature"),
-    Pick("top_p", "/top_p"),
-    Pick("max_tokens", "/max_tokens", instead="/max_completion_tokens"),
-    Pick("n", "/n"),
-    Pick("stream", "/stream"),
-)
+
+def _sampling(max_tokens: Pick) -> tuple[Pick, ...]:
+    return (
+        Pick("model", "/model"),
+        Pick("temperature", "/temperature"),
+        Pick("top_p", "/top_p"),
+        max_tokens,
+        Pick("n", "/n"),
+        Pick("stream", "/stream"),
+    )
+
+
 _USAGE: Final = tuple(
     Pick(name, f"/usage/{name}") for name in ("prompt_tokens", "completion_tokens", "total_tokens")
 )
@@ -232,14 +242,15 @@ OPENAI: Final = Preset(
                 Pick("messages", "/messages", Take.COUNT),
                 Pick("chars", "/messages", Take.CHARS),
             ),
-            shared=_SAMPLING,
+            # Of the two names the newer one counts.
+            shared=_sampling(Pick("max_tokens", "/max_completion_tokens", instead="/max_tokens")),
             repeat="/n",
         ),
         Form(
             "/prompt",
             layout=Layout.TEXTS,
             fields=(Pick("prompt"), Pick("chars", take=Take.CHARS)),
-            shared=_SAMPLING,
+            shared=_sampling(Pick("max_tokens", "/max_tokens")),
             repeat="/n",
         ),
         Form(

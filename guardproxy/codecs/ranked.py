@@ -6,8 +6,7 @@ Decides which fields they are: the `label` and the `score` of the highest score,
 from typing import Any
 
 from guardproxy.codecs.cells import NUMBERS_OR_MISSING
-from guardproxy.codecs.layouts import Field
-from guardproxy.errors import UnalignedError
+from guardproxy.codecs.predictions import Field, misaligned
 
 
 def is_ranked(located: Any) -> bool:
@@ -18,7 +17,7 @@ def is_ranked(located: Any) -> bool:
 def ranked_fields(located: list[list[list[Any]]], rows: int) -> list[Field]:
     """Return the fields of ranked labels: the best label, its score and all scores. Raises UnalignedError."""
     if len(located) != rows:
-        raise UnalignedError(f"the response has {len(located)} predictions for {rows} rows")
+        raise misaligned(len(located), rows)
     best = [max(range(len(pairs)), key=lambda at, pairs=pairs: _rank(pairs[at][1])) for pairs in located]  # type: ignore[misc]
     return [
         Field(

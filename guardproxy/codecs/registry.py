@@ -1,4 +1,7 @@
-"""The protocols by name, and the protocol that a path is of."""
+"""The protocols by name, and the protocol that a path is of.
+
+Decides which names and paths there are, by the presets. What a path without a protocol means is left to `config`.
+"""
 
 import difflib
 import re

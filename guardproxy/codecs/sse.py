@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from guardproxy.codecs.base import CodecOptions, Container
 from guardproxy.codecs.json_forms import JsonForms
 from guardproxy.codecs.json_lines import ITEMS, LINES, array_items, array_message
-from guardproxy.codecs.json_spans import Path, Span, find_spans, replace_spans, value_at
+from guardproxy.codecs.json_spans import Path, Span, replace_values, value_at
 from guardproxy.codecs.json_text import Doubled, JsonReader, strict_text
 from guardproxy.codecs.layouts import check_rows
 from guardproxy.codecs.preset import JSON_TYPE, Deltas
@@ -111,10 +111,7 @@ class EventStream:
         for path in _differences(whole.value, new, ()):
             for (at, origin), text in whole.written(path, value_at(new, path)):
                 changed.setdefault(at, {})[origin] = json.dumps(text, ensure_ascii=events[at].data.isascii())
-        return {
-            at: replace_spans(events[at].data, texts, find_spans(events[at].data, texts))
-            for at, texts in changed.items()
-        }
+        return {at: replace_values(events[at].data, texts) for at, texts in changed.items()}
 
     def _events(self, body: bytes) -> list[_Event]:
         """Return the events that have data, without the one that ends the stream. Raises DecodeError."""

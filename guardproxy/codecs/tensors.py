@@ -17,17 +17,15 @@ from guardproxy.codecs.cells import NUMBERS_OR_MISSING, plain_block, plain_row
 from guardproxy.codecs.json_spans import Path
 from guardproxy.codecs.layouts import (
     MAX_FIELDS,
-    Field,
     Values,
     check_fields,
     check_rows,
     column_table,
     columns_table,
     distinct,
-    named_fields,
-    split_field,
 )
 from guardproxy.codecs.names import Names
+from guardproxy.codecs.predictions import Field, named_fields, split_field
 from guardproxy.codecs.segments import as_floats
 from guardproxy.codecs.signature import MAX_AXES
 from guardproxy.errors import DecodeError, OpaqueError, UnalignedError

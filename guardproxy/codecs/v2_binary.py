@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from guardproxy.codecs.base import CodecOptions
 from guardproxy.codecs.json_container import JsonPlan, style_of
-from guardproxy.codecs.json_spans import Path, find_spans, replace_spans
+from guardproxy.codecs.json_spans import Path, replace_values
 from guardproxy.codecs.json_text import strict_text
-from guardproxy.codecs.layouts import Field
 from guardproxy.codecs.patching import plain, write_once
+from guardproxy.codecs.predictions import Field
 from guardproxy.codecs.segments import (
     NO_TEXT,
     bytes_segment,
@@ -128,8 +128,7 @@ class BinaryPlan(JsonPlan):
         tail = self._tail(body, texts)
         head = self._head
         if texts:
-            text = strict_text(head)
-            head = replace_spans(text, texts, find_spans(text, texts)).encode("utf-8")
+            head = replace_values(strict_text(head), texts).encode("utf-8")
         return self._message._replace(body=b"".join((head, *tail)), json_length=len(head))
 
     def _tail(self, body: bytes, texts: dict[Path, str]) -> list[bytes]:

@@ -110,21 +110,58 @@ def _check(config: Config, reader: Reader, root: Node | None) -> None:
         reader.report("E205", "rules_candidate needs rules to be compared with", place)
     if config.record_dir is None and (config.record_redact or _says(root, "recording")):
         reader.report("E205", "recording needs the key 'dir'", place)
-    _check_grpc(config, reader, place)
+    _check_grpc(config, reader, root, place)
+    _check_addresses(config, reader, place)
     _check_routes(config, reader)
-    if config.upstream is None and not config.routes and root is not None:
+    given = _says(root, "upstream") or _says(root, "routes")  # what is wrong with them has been said
+    if config.upstream is None and not config.routes and root is not None and not given:
         reader.report("E205", "the configuration needs an upstream or routes", place)
 
 
-def _check_grpc(config: Config, reader: Reader, place: Place) -> None:
+def _check_grpc(config: Config, reader: Reader, root: Node | None, place: Place) -> None:
     if config.grpc_listen is None and config.grpc_upstream is None:
         return
-    if config.grpc_listen is None or config.grpc_upstream is None:
-        reader.report("E205", "grpc needs both a 'listen' and an 'upstream' address", place)
+    entry = root.entries.get("grpc") if isinstance(root, MappingNode) else None
+    place = place if entry is None else entry.key
+    lacking = (
+        ("listen", config.grpc_listen, "127.0.0.1:8082, where clients call"),
+        ("upstream", config.grpc_upstream, "127.0.0.1:8001, the model server's gRPC port"),
+    )
+    for key, address, example in lacking:
+        if address is None and not (entry is not None and _says(entry.value, key)):
+            reader.report("E205", f"grpc needs the key '{key}'", place, f"such as {key}: {example}")
     if find_spec("grpc") is None:
         reader.report(
             "E208", "grpc needs a package that is not installed", place, 'pip install "guardproxy[grpc]"'
         )
+
+
+def _check_addresses(config: Config, reader: Reader, place: Place) -> None:
+    """Report listeners that take each other's port, and upstreams that are guardproxy itself."""
+    listeners = {"listen": config.listen, "admin.listen": config.admin, "grpc.listen": config.grpc_listen}
+    taken: dict[str, str] = {}
+    for key, address in listeners.items():
+        if address is None or not address.port:  # port 0 is any free one
+            continue
+        other = taken.setdefault(str(address), key)
+        if other != key:
+            reader.report(
+                "E208", f"{other} and {key} are both {address}", place, "give each a port of its own"
+            )
+    upstreams = [
+        ("upstream", config.upstream, place),
+        ("grpc.upstream", None if config.grpc_upstream is None else f"//{config.grpc_upstream}", place),
+        *((f"the upstream of the route {each.path}", each.upstream, each.place) for each in config.routes),
+    ]
+    for what, upstream, where in upstreams:
+        own = None if upstream is None else taken.get(upstream.partition("//")[2])
+        if own is not None:
+            reader.report(
+                "E208",
+                f"{what} is guardproxy's own address ({own})",
+                where,
+                "name the model server's address, and give guardproxy another port where they are the same",
+            )
 
 
 def _check_routes(config: Config, reader: Reader) -> None:

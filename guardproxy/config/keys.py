@@ -147,6 +147,7 @@ def _route(node: Node, what: str, reader: Reader, base: Path) -> RouteConfig | N
     if not {"path", "model", "on_failure"} <= known_values.keys():
         return None
     protocol = _protocol(known_values, entries, what, reader)
+    _idle_keys(protocol, entries, what, reader)
     return RouteConfig(place=node.place, **{**known_values, "protocol": protocol})  # type: ignore[arg-type]
 
 
@@ -166,10 +167,36 @@ def _protocol(values: Mapping[str, object], entries: Mapping[str, Entry], what: 
     return found or DEFAULT_PROTOCOL
 
 
+def _idle_keys(protocol: str, entries: Mapping[str, Entry], what: str, reader: Reader) -> None:
+    """Report the keys that mean something to another protocol only: they would be read, and change nothing."""
+    for key, owner in _OWNERS.items():
+        if key in entries and protocol != owner:
+            reader.report(
+                "E208",
+                f"{what}, {key} means nothing to the protocol {protocol}",
+                entries[key].key,
+                f"write protocol: {owner}, or leave {key} out",
+            )
+
+
+_OWNERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"request": "json", "response": "json", "batch_axis": DEFAULT_PROTOCOL}
+)
+"""The one protocol that a key is for."""
+
+
 def _pointers(node: Node, key: str, what: str, reader: Reader) -> dict[str, object | None]:
     """Read `request` or `response`: where the rows are, and what of them is a field."""
     found: dict[str, object | None] = {}
-    for name, entry in reader.mapping(node, f"{what}, {key}", POINTER_KEYS).items():
+    entries = reader.mapping(node, f"{what}, {key}", POINTER_KEYS)
+    if {"columns", "fields"} <= entries.keys():
+        reader.report(
+            "E208",
+            f"{what}, {key} has both columns and fields",
+            entries["columns"].key,
+            "columns names the values of rows that are arrays, fields picks cells from rows that are objects: keep one",
+        )
+    for name, entry in entries.items():
         called = f"{what}, {key}.{name}"
         if name == "fields":
             found[f"{key}_fields"] = _pointed(entry.value, called, reader)
@@ -193,12 +220,41 @@ def _policy(node: Node, what: str, reader: Reader) -> FailurePolicy | None:
     if not isinstance(node, MappingNode):
         mode = reader.enum(node, what, FailureMode)
         return None if mode is None else FailurePolicy(mode)
-    entries = reader.mapping(node, what, FAILURE_KEYS, required=("default",), foreign=_REASONS)
+    entries = reader.mapping(node, what, FAILURE_KEYS, foreign=_REASONS)
+    if "default" not in entries:
+        reader.report(
+            "E205",
+            f"{what} needs the key 'default'",
+            node.place,
+            "it is for every reason that is not named: {default: open, opaque: closed}",
+        )
     modes = {key: reader.enum(entry.value, f"{what}.{key}", FailureMode) for key, entry in entries.items()}
     default = modes.pop("default", None)
     known = {Reason(key): mode for key, mode in modes.items() if mode is not None}
     return None if default is None else FailurePolicy(default, known)
 
+
+_SERVERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        word: f"write {protocol}"
+        for protocol, words in {
+            "open-inference": "v2 kserve-v2 oip triton mlserver openvino kserve open_inference",
+            "kserve-v1": "v1 tensorflow tensorflow-serving tf-serving tfserving tfs vertex",
+            "mlflow": "databricks azureml",
+            "seldon": "seldon-v1 seldon-core",
+            "bentoml": "fastapi litserve ray ray-serve",
+            "openai": "vllm ollama llm chat",
+        }.items()
+        for word in words.split()
+    }
+    | dict.fromkeys(
+        ("grpc", "grpcs"), "write open-inference, and where gRPC calls come in under the root key `grpc`"
+    )
+    | dict.fromkeys(
+        ("rest", "http", "custom"), "write json, and where the rows are under request and response"
+    )
+)
+"""Names of servers and of versions that people write for a protocol."""
 
 _REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -215,6 +271,16 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
 
 def _texts(node: Node, what: str, reader: Reader, _base: Path) -> tuple[str, ...]:
     return reader.texts(node, what)
+
+
+def _names(node: Node, what: str, reader: Reader, _base: Path) -> tuple[str, ...]:
+    names = reader.texts(node, what)
+    twice = next((name for position, name in enumerate(names) if name in names[:position]), None)
+    if twice is not None:
+        reader.report(
+            "E208", f"{what} names {twice!r} twice", node.place, "each column has a name of its own"
+        )
+    return names
 
 
 def _route_path(node: Node, what: str, reader: Reader) -> str | None:
@@ -249,7 +315,12 @@ def _batch_axis(node: Node, what: str, reader: Reader) -> bool | None:
 def _pointer(node: Node, what: str, reader: Reader) -> str | None:
     pointer = node.value if isinstance(node, Scalar) and isinstance(node.value, str) else None
     if pointer is None or (pointer and not pointer.startswith("/")):
-        reader.report("E206", f"{what} must be a JSON Pointer such as /data/rows", node.place)
+        reader.report(
+            "E206",
+            f"{what} must be a JSON Pointer such as /data/rows",
+            node.place,
+            'write each step behind a slash, an item of an array by its number: /data/0/age; "" is the whole',
+        )
         return None
     return pointer
 
@@ -317,15 +388,17 @@ _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
     "on_failure": ("on_failure", lambda node, what, reader, _: _policy(node, what, reader)),
     "protocol": (
         "protocol",
-        lambda node, what, reader, _: reader.choice(node, what, {p: p for p in (*PROTOCOLS, AUTO)}),
+        lambda node, what, reader, _: reader.choice(
+            node, what, {p: p for p in (*PROTOCOLS, AUTO)}, foreign=_SERVERS
+        ),
     ),
     "upstream": ("upstream", lambda node, what, reader, _: _upstream(node, what, reader)),
     "upstream_path": ("upstream_path", lambda node, what, reader, _: _plain_path(node, what, reader)),
     "profile": ("profile", _path),
     "signature": ("signature", _path),
-    "key": ("key", _texts),
-    "features": ("features", _texts),
-    "outputs": ("outputs", _texts),
+    "key": ("key", _names),
+    "features": ("features", _names),
+    "outputs": ("outputs", _names),
     "timeout": (
         "timeout_s",
         lambda node, what, reader, _: reader.duration(node, what, low=0.01, high=86_400),

@@ -38,7 +38,8 @@ class RouteConfig:
 
     No `methods` are those of the protocol. `request_rows` and the like are JSON Pointers, None where none is given;
     `request_fields` and `response_fields` pairs of a name and a pointer. `batch_axis` says that the first axis of a V2
-    tensor counts rows. `upstream_path` is the path under which guarded requests go upstream, if it is not their own.
+    tensor counts rows. `upstream_path` is the path under which guarded requests go upstream, if it is not their own. Without a `timeout_s` that
+    of the configuration holds.
     """
 
     path: str
@@ -52,7 +53,7 @@ class RouteConfig:
     key: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    timeout_s: float = 30.0
+    timeout_s: float | None = None
     max_body: int = 16 * 1024 * 1024
     methods: tuple[str, ...] = ()
     buffer: bool = False

@@ -37,8 +37,9 @@ _HEAD: Final = """\
 #
 #   1. Learn what normal looks like, from the data that the model was trained on:
 #        guardproxy learn training.csv --model {model} --target COLUMN --out {file}.profile.yaml
-#      and give the model's routes the line
+#      and give the model's routes the lines
 #        profile: {file}.profile.yaml
+#        outputs: [COLUMN]                # so that rules find the answer under the name of that column
 #   2. Say what a sane answer is:
 #        guardproxy rules new {model}
 #      {rules_step}

@@ -30,6 +30,13 @@ _TORCHSERVE: Final = (
     (f"/predictions/{MODEL}/{{version}}", "torchserve"),
 )
 _TORCHSERVE_ERROR: Final = frozenset({"code", "type", "message"})
+_OWN_FIELDS: Final = (
+    "each path has other fields (content, text, embedding), and a rule whose field is missing is violated: give each route "
+    "that gets rules a model: of its own"
+)
+_STREAMS: Final = (
+    "streamed answers pass unguarded; with buffer: true a route reads them whole, judges and then sends them"
+)
 _OPENAI: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 
 
@@ -114,17 +121,19 @@ def openai(said: Mapping[str, Answer], asked: Asked) -> Sighting | None:
     if not names.kept:
         return nothing_to_guard(sighting, tuple((path, "openai") for path in _OPENAI), names)
     first = names.kept[0]
+    paths = _present(said["/openapi.json"])
     notes = (
         (f"its models share their paths: the rules of '{shown(first)}' judge the answers of all",)
         if len(names.kept) > 1
         else ()
     )
+    own = (_OWN_FIELDS,) if len(paths) > 1 else ()
     return replace(
         sighting,
         models=tuple(map(Model, names.kept[:MAX_MODELS])),
-        routes=tuple(Route(path, first, "openai") for path in _present(said["/openapi.json"])),
+        routes=tuple(Route(path, first, "openai") for path in paths),
         left_out=names.left_out,
-        notes=notes,
+        notes=(*notes, *own, _STREAMS),
     )
 
 

@@ -16,6 +16,7 @@ from guardproxy.wire import Exchange, default_refusal
 log = structlog.get_logger("guardproxy.proxy")
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 OFF_LOOP_BYTES: Final = 256 * 1024
 """A body of this size takes about a millisecond to screen; the loop has other clients to serve meanwhile."""
@@ -76,3 +77,13 @@ class Background:
             log.error("exchange.failed", error=type(error).__name__, exc_info=error)
             if not exchange.replied:
                 exchange.reply(default_refusal(500, "the guard failed"))
+
+
+def without_frames(error: E) -> E:
+    """Return an error without a trace of where it was raised.
+
+    Its frames would keep whole bodies, and one that is the result of a thread's work is in a frame of its own: only the
+    collector, which runs rarely, would free them.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -134,7 +134,7 @@ class _Makers:
             served=Served(guard, candidate),
             upstream=self.pool(item.upstream or self.config.upstream or ""),
             failure=item.on_failure,
-            timeout_s=item.timeout_s,
+            timeout_s=self.config.timeout_s if item.timeout_s is None else item.timeout_s,
             max_body=item.max_body,
             methods=frozenset(method.upper().encode() for method in item.methods or guard.codec.methods),
             reject_status=item.reject_status,

@@ -5,22 +5,20 @@ Decides what a client gets when the guard allows, replaces, holds, rejects or fa
 """
 
 import time
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
-import structlog
-
-from guardproxy.decision import Decision, FailureMode, Reason
+from guardproxy.decision import Decision, Reason
 from guardproxy.errors import DecodeError, GuardproxyError
-from guardproxy.guard import Screening
 from guardproxy.guard.screen import Screened
-from guardproxy.proxy.afterwards import Ended, note
-from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
+from guardproxy.proxy.background import OFF_LOOP_BYTES, Background, without_frames
 from guardproxy.proxy.facts import facts_at
-from guardproxy.proxy.headers import OURS, decision_headers, is_stream, request_lines, unguarded_headers
+from guardproxy.proxy.guarded import GUARD_FAILED, Guarded
+from guardproxy.proxy.headers import OURS, is_stream, request_lines
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.outcomes import refused, reject_text, unstored, withheld_text
-from guardproxy.proxy.route import Route, unguarded_entry
+from guardproxy.proxy.route import Route
 from guardproxy.proxy.screening import Answer, Asked, read_and_screen, screen_and_patch
 from guardproxy.table import Table
 from guardproxy.wire import (
@@ -33,54 +31,50 @@ from guardproxy.wire import (
     UpstreamResponse,
 )
 
-log = structlog.get_logger("guardproxy.proxy")
+T = TypeVar("T")
 
-RETRY_AFTER_S: Final = 5
-HELD_RETRY_AFTER_S: Final = 30
+_CODING: Final = b"content-encoding"
+
 PACKED_OFF_LOOP_BYTES: Final = OFF_LOOP_BYTES // 16
-"""Of a compressed body so many bytes may be as much work as OFF_LOOP_BYTES of a plain one."""
+"""Of a compressed body so many bytes may be as much work as OFF_LOOP_BYTES of a plain one; fewer are seen to be less."""
 
 
-class GuardedExchange:
-    """The state of one exchange on a guarded route."""
+class GuardedExchange(Guarded):
+    """One exchange over HTTP on a guarded route."""
 
-    __slots__ = (
-        "_asked",
-        "_background",
-        "_demoted",
-        "_exchange",
-        "_guard_s",
-        "_keeper",
-        "_reason",
-        "_route",
-        "_served",
-        "at",
-        "id",
-    )
+    __slots__ = ("_exchange",)
 
     def __init__(self, route: Route, exchange: Exchange, keeper: Keeper, background: Background) -> None:
-        self._route = route
-        # Whatever is loaded or tripped meanwhile, an exchange ends on what it began with.
-        self._served = route.served
-        self._demoted = route.breaker.demoted
+        super().__init__(route, keeper, background)
         self._exchange = exchange
-        self._keeper = keeper
-        self._background = background
-        self._asked: Asked | None = None
-        self._reason: Reason | None = None
-        self._guard_s = 0.0
-        self.at = route.clock()
-        self.id = route.ids.make("dec", self.at)
 
     def start(self) -> None:
         """Screen the request, then call the upstream or answer in its place."""
-        if _is_small(self._exchange.head, self._exchange.body):
-            self._screened_request(self._screen_request())
+        head, body = self._exchange.head, self._exchange.body
+        if _is_small(head, body):
+            self._screened_request(self._screen_request(self._route.max_body))
         else:
-            self._background.compute(self._screen_request, self._screened_request, self._exchange)
+            self._work_off(head, body, self._screen_request, self._screened_request)
 
-    def _screen_request(self) -> Asked | Exception:
-        """Compute only; may run in a thread."""
+    def _work_off(
+        self,
+        head: RequestHead | ResponseHead,
+        body: bytes,
+        work: Callable[[int], T],
+        then: Callable[[T], None],
+    ) -> None:
+        """Call `work` with how many bytes the body may unpack to, in a thread unless they turn out to be few."""
+        limit = self._route.max_body
+        if _may_be_small(head, body):
+            # Only unpacking tells how much comes out. More than a plain body may have here is left to a thread.
+            result = work(min(limit, OFF_LOOP_BYTES))
+            if not isinstance(result, DecodeError):
+                then(result)
+                return
+        self._background.compute(lambda: work(limit), then, self._exchange)
+
+    def _screen_request(self, limit: int) -> Asked | Exception:
+        """Compute only, of a body that unpacks to at most `limit` bytes; may run in a thread."""
         began = time.perf_counter()
         exchange, route = self._exchange, self._route
         try:
@@ -88,23 +82,25 @@ class GuardedExchange:
                 self._served.guard,
                 exchange.head,
                 exchange.body,
-                route.max_body,
+                limit,
                 facts_at(self.at, None if route.version is None else route.version_of(exchange.head.target)),
                 route.history,
                 self._demoted,
                 route.failure,
             )
+        except DecodeError as error:
+            return without_frames(error)
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
-            self._guard_s = time.perf_counter() - began
+            self._guard_s += time.perf_counter() - began
 
     def _screened_request(self, asked: Asked | Exception) -> None:
         if isinstance(asked, DecodeError):
             self._undecided(Reason(asked.reason), str(asked))
         elif isinstance(asked, Exception):
-            self._report(asked)
-            self._undecided(Reason.FAULT, "the guard failed")
+            self._report_fault(asked)
+            self._undecided(Reason.FAULT, GUARD_FAILED)
         else:
             self._asked = asked
             if asked.refusal is not None:
@@ -146,16 +142,13 @@ class GuardedExchange:
         self._reason = reason
         return None if self._passes(reason) else -1
 
-    def _passes(self, reason: Reason) -> bool:
-        return self._route.failure.of(reason) is FailureMode.OPEN
-
     def _streamed(self, head: ResponseHead) -> tuple[Header, ...]:
         if self._reason is not None:
             self._count_unguarded(self._reason, head.status)
         if self._reason is None or not 200 <= head.status < 300:
             # An upstream's own error passes as it is, without an outcome.
-            return ((b"Guardproxy-Decision", self.id.encode()), self._served.ruleset_line)
-        return tuple(unguarded_headers(self.id, self._reason, self._served.ruleset_line))
+            return (self._decision_line(), self._served.ruleset_line)
+        return tuple(self._unguarded_lines(self._reason))
 
     def _overflow(self, head: ResponseHead) -> tuple[Header, ...] | Reply:
         self._reason = self._reason or Reason.OVERSIZE
@@ -172,34 +165,29 @@ class GuardedExchange:
             if failure.status == 504
             else "the model server cannot be reached"
         )
-        log.warning(
-            "upstream.failed",
-            route=self._route.path,
-            decision=self.id,
-            kind=failure.kind,
-            detail=failure.detail,
-        )
-        self._exchange.reply(
-            self._own_reply(failure.status, sentence, [(b"Guardproxy-Decision", self.id.encode())])
-        )
+        self._report_upstream(failure.kind, failure.detail)
+        self._exchange.reply(self._own_reply(failure.status, sentence, [self._decision_line()]))
 
     def _received(self, response: UpstreamResponse) -> None:
         if _is_small(response.head, response.body):
-            self._screened_response(response, self._screen_response(response))
+            self._screened_response(response, self._screen_response(response, self._route.max_body))
         else:
-            self._background.compute(
-                lambda: self._screen_response(response),
-                lambda screened: self._screened_response(response, screened),
-                self._exchange,
+            self._work_off(
+                response.head,
+                response.body,
+                lambda limit: self._screen_response(response, limit),
+                lambda answer: self._screened_response(response, answer),
             )
 
-    def _screen_response(self, response: UpstreamResponse) -> Answer | Exception:
-        """Compute only; may run in a thread."""
+    def _screen_response(self, response: UpstreamResponse, limit: int) -> Answer | Exception:
+        """Compute only, of a body that unpacks to at most `limit` bytes; may run in a thread."""
         began = time.perf_counter()
         try:
             if self._asked is None:
                 raise RuntimeError("a response was collected for a request that was not screened")  # noqa: TRY301
-            return screen_and_patch(self._served.guard, self._asked, response, self._route.max_body, self.id)
+            return screen_and_patch(self._served.guard, self._asked, response, limit, self.id)
+        except DecodeError as error:
+            return without_frames(error)
         except Exception as error:  # noqa: BLE001 - any fault of ours meets the route's on_failure, loudly
             return error
         finally:
@@ -209,8 +197,8 @@ class GuardedExchange:
         if isinstance(answer, DecodeError):
             self._unscreened(response, Reason(answer.reason), str(answer))
         elif isinstance(answer, Exception):
-            self._report(answer)
-            self._unscreened(response, Reason.FAULT, "the guard failed")
+            self._report_fault(answer)
+            self._unscreened(response, Reason.FAULT, GUARD_FAILED)
         else:
             decision = answer.screened.decision
             if decision.rejected or decision.withheld or decision.held:
@@ -224,9 +212,7 @@ class GuardedExchange:
         self, response: UpstreamResponse, answer: Answer, decision: Decision, holds: tuple[str, ...]
     ) -> None:
         head = response.head
-        lines = decision_headers(
-            self.id, decision, self._served.ruleset_line, self._guard_s, response.seconds, holds
-        )
+        lines = self._lines(decision, response.seconds, holds)
         if answer.lines is None:
             reply = Reply(head.status, lines, answer.body, source=head, drop=OURS)
         else:
@@ -263,7 +249,7 @@ class GuardedExchange:
     ) -> None:
         decision = answer.screened.decision
         if error is not None:
-            log.error("hold.not_stored", route=self._route.path, decision=self.id, error=str(error))
+            self._report_unstored(error)
             self._not_stored(response, answer)
         elif decision.withheld:
             self._withhold(answer.screened, response, ids)
@@ -275,24 +261,21 @@ class GuardedExchange:
         decision = answer.screened.decision
         if decision.withheld or not self._passes(Reason.FAULT):
             self._exchange.reply(self._closed_reply(Reason.FAULT, "the hold could not be stored"))
-            self._finish(refused(decision), None, 503, response.seconds, ())
+            self._finish(refused(decision), None, 503, response.seconds)
         else:
             self._serve(response, answer, unstored(decision), ())
 
     def _withhold(self, screened: Screened, response: UpstreamResponse, ids: tuple[str, ...]) -> None:
         decision = screened.decision
-        lines = decision_headers(
-            self.id, decision, self._served.ruleset_line, self._guard_s, response.seconds, ids
-        )
-        lines.append((b"Retry-After", b"%d" % HELD_RETRY_AFTER_S))
+        lines = self._withheld_lines(decision, response.seconds, ids)
         self._exchange.reply(self._own_reply(503, withheld_text(decision), lines))
         self._finish(decision, screened.predictions, 503, response.seconds, ids)
 
     def _reject(self, decision: Decision, predictions: Table | None, upstream_s: float) -> None:
         status = self._route.reject_status
-        lines = decision_headers(self.id, decision, self._served.ruleset_line, self._guard_s, upstream_s)
+        lines = self._lines(decision, upstream_s)
         self._exchange.reply(self._own_reply(status, reject_text(decision), lines))
-        self._finish(decision, predictions, status, upstream_s, ())
+        self._finish(decision, predictions, status, upstream_s)
 
     # ---------------------------------------------------------------- when the guard cannot decide
 
@@ -310,80 +293,37 @@ class GuardedExchange:
         if self._passes(reason):
             head = response.head
             self._count_unguarded(reason, head.status)
-            lines = unguarded_headers(self.id, reason, self._served.ruleset_line)
+            lines = self._unguarded_lines(reason)
             self._exchange.reply(Reply(head.status, lines, response.body, source=head, drop=OURS))
         else:
             self._count_unguarded(reason, 503, refused=True)
             self._exchange.reply(self._closed_reply(reason, f"the response cannot be checked: {text}"))
 
-    def _report(self, error: Exception) -> None:
-        log.error(
-            "guard.failed",
-            route=self._route.path,
-            decision=self.id,
-            error=type(error).__name__,
-            exc_info=error,
-        )
-
     def _closed_reply(self, reason: Reason, text: str) -> Reply:
-        lines = [
-            (b"Guardproxy-Decision", self.id.encode()),
-            (b"Guardproxy-Reason", reason.value.encode()),
-            self._served.ruleset_line,
-            (b"Retry-After", b"%d" % RETRY_AFTER_S),
-        ]
-        return self._own_reply(503, text, lines)
+        return self._own_reply(503, text, self._closed_lines(reason))
 
     def _own_reply(self, status: int, text: str, lines: list[Header]) -> Reply:
         content_type, body = self._served.guard.codec.error(status, text)
         return Reply(status, [(b"Content-Type", content_type), *lines], body, _phrase(status))
 
-    # ---------------------------------------------------------------- afterwards
-
-    def _count_unguarded(self, reason: Reason, status: int, *, refused: bool = False) -> None:
-        rows = self._asked.table.rows if isinstance(self._asked, Screening) else 0
-        entry = unguarded_entry(
-            self._route,
-            self._served.guard,
-            self.id,
-            self.at,
-            reason,
-            rows=rows,
-            status=status,
-            refused=refused,
-        )
-        self._route.journal.add(entry)
-
-    def _finish(
-        self,
-        decision: Decision,
-        predictions: Table | None,
-        status: int,
-        upstream_s: float,
-        holds: tuple[str, ...],
-    ) -> None:
-        asked = self._asked
-        ended = Ended(
-            self.id,
-            self.at,
-            asked if isinstance(asked, Screening) else None,
-            decision,
-            predictions,
-            status,
-            self._guard_s,
-            upstream_s,
-            holds,
-            b"" if asked is None else asked.identity,
-        )
-        note(self._route, self._served, ended)
-
 
 def _is_small(head: RequestHead | ResponseHead, body: bytes) -> bool:
     """Tell whether a body is worked off so soon that the other clients need not notice."""
-    size = len(body)
-    if size < PACKED_OFF_LOOP_BYTES:
-        return True
-    return size < OFF_LOOP_BYTES and head.get(b"content-encoding") is None
+    return len(body) < OFF_LOOP_BYTES and head.get(_CODING) is None
+
+
+def _may_be_small(head: RequestHead | ResponseHead, body: bytes) -> bool:
+    """Tell whether a compressed body is worth a look on the loop.
+
+    A brotli body of a few bytes can take a tenth of a second until its first byte is out: its decoder has no lower limit
+    than a window of 16 MiB.
+    """
+    codings = head.all(_CODING)
+    return (
+        bool(codings)
+        and len(body) < PACKED_OFF_LOOP_BYTES
+        and not any(b"br" in one.lower() for one in codings)
+    )
 
 
 def _phrase(status: int) -> bytes:

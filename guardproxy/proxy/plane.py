@@ -16,7 +16,7 @@ from guardproxy.proxy.headers import OURS, asks_by_query, unguarded_headers
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Journal
 from guardproxy.proxy.route import Route, unguarded_entry
-from guardproxy.proxy.routes import Ambiguous, RouteTable
+from guardproxy.proxy.routes import AMBIGUOUS, Ambiguous, RouteTable
 from guardproxy.wire import (
     Collect,
     Exchange,
@@ -55,7 +55,9 @@ class DataPlane:
         self.transfers: dict[str, int] = {}
         self._keeper = keeper
         self.background = background
-        self._table: RouteTable[Route] = RouteTable([(route.path, route) for route in routes])
+        self._table: RouteTable[Route | Ambiguous] = RouteTable(
+            [*_ways_around(routes, default).items(), *((route.path, route) for route in routes)]
+        )
         self._collects = {id(route): self._collect(route) for route in routes}
         self._forwards: dict[tuple[int, frozenset[bytes]], Forward] = {}
 
@@ -146,6 +148,19 @@ class DataPlane:
             return Reply(413, [(b"Content-Type", content_type), lines[0], *lines[2:]], body, close=True)
 
         return overflow
+
+
+def _ways_around(routes: list[Route], default: Pool | None) -> dict[str, Route | Ambiguous]:
+    """Return the paths on which unguarded requests would reach what a route with an `upstream_path` guards.
+
+    Such a request is judged by that route; where several have the path nobody can tell which of them is meant.
+    """
+    found: dict[str, Route | Ambiguous] = {}
+    for route in routes:
+        if route.upstream_path is not None and route.upstream is default:
+            path = route.upstream_path.decode()
+            found[path] = AMBIGUOUS if path in found else route
+    return found
 
 
 def _asks_nothing(route: Route, head: RequestHead) -> bool:

@@ -3,6 +3,7 @@
 Decides which counter is told under which name. Who may ask is left to `admin`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -74,25 +75,28 @@ def candidates_report(plane: DataPlane) -> list[dict[str, Any]]:
     ]
 
 
-def overview_report(plane: DataPlane) -> dict[str, Any]:
-    """Return what stands on top of every page."""
-    unguarded = 0
+def overview_report(plane: DataPlane, grpc: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what is guarded, how, and how often it could not be. `grpc` says the same of gRPC calls, None without."""
+    unguarded: Counter[str] = Counter()
     for journal in plane.journals.values():
         journal.flush()
-        unguarded += sum(journal.windows.totals().reasons.values())
+        unguarded += journal.windows.totals().reasons
     return {
         "ruleset": ", ".join(dict.fromkeys(route.guard.ruleset.fingerprint for route in plane.routes)),
-        "unguarded": unguarded,
-        "routes": [
-            {
-                "path": route.path,
-                "model": route.model,
-                "protocol": route.guard.codec.name,
-                "on_failure": str(route.failure),
-                "upstream": str(route.upstream.origin),
-            }
-            for route in plane.routes
-        ],
+        "unguarded": dict(unguarded.most_common()),
+        "routes": [_route(route) for route in plane.routes],
+        "grpc": grpc,
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    return {
+        "path": route.path,
+        "model": route.model,
+        "protocol": route.guard.codec.name,
+        "on_failure": str(route.failure),
+        "buffer": route.buffer,
+        "upstream": f"{route.upstream.origin}{(route.upstream_path or b'').decode('ascii')}",
     }
 
 

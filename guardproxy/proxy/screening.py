@@ -56,17 +56,9 @@ def read_and_screen(
     demoted: frozenset[str],
     policy: FailurePolicy,
 ) -> Asked:
-    """Judge a request of at most `max_body` bytes. Raises DecodeError where it cannot be read.
-
-    Where the policy lets it, a request whose rows cannot be seen goes on, and what is known of it comes back.
-    """
+    """Judge a request of at most `max_body` bytes; see `screen_message`."""
     message = request_message(guard, head, body, max_body)
-    try:
-        return screen_request(guard, message, facts, past, demoted)
-    except OpaqueError:
-        if policy.of(Reason.OPAQUE) is FailureMode.OPEN:
-            return unseen_message(message, facts, demoted)
-        raise
+    return screen_message(guard, message, facts, past, demoted, policy)
 
 
 def screen_and_patch(
@@ -88,15 +80,23 @@ def screen_and_patch(
 
 
 def screen_message(
-    guard: Guard, message: Message, facts: RequestFacts, past: Past, demoted: frozenset[str]
-) -> Screening:
-    """Judge a request. Raises DecodeError where it cannot be read, OpaqueError where it has no rows to see."""
-    return screen_request(guard, message, facts, past, demoted)
+    guard: Guard,
+    message: Message,
+    facts: RequestFacts,
+    past: Past,
+    demoted: frozenset[str],
+    policy: FailurePolicy,
+) -> Asked:
+    """Judge a request. Raises DecodeError where it cannot be read.
 
-
-def unseen_message(message: Message, facts: RequestFacts, demoted: frozenset[str]) -> Unseen:
-    """Return what is known of a request whose rows cannot be seen."""
-    return Unseen(facts, message.identity or message.body, demoted)
+    Where the policy lets it, a request whose rows cannot be seen goes on, and what is known of it comes back.
+    """
+    try:
+        return screen_request(guard, message, facts, past, demoted)
+    except OpaqueError:
+        if policy.of(Reason.OPAQUE) is FailureMode.OPEN:
+            return Unseen(facts, message.identity or message.body, demoted)
+        raise
 
 
 def screen_and_patch_message(

@@ -17,7 +17,7 @@ CODES: Final[Mapping[str, str]] = {
     "E205": "A required key is missing.",
     "E206": "A value has the wrong type.",
     "E207": "A value is not one of the allowed words.",
-    "E208": "A number, a share, a length or a count is outside its allowed range.",
+    "E208": "A value is outside its allowed range, or an address, a path or a key means nothing where it stands.",
 }
 """The codes of any operator text: what YAML is here, and what its readers share."""
 

@@ -44,6 +44,7 @@ class Call:
         "connection",
         "expects_continue",
         "fresh_only",
+        "limit_s",
         "method",
         "over",
         "paused",
@@ -83,6 +84,8 @@ class Call:
         self.over = False
         self.paused = False
         self.sent_at = 0.0
+        self.limit_s = 0.0
+        """What its maker gave it, 0.0 where nothing was said. A silence may be as long, whatever the pool's timeouts say."""
         self.timeout_at: float | None = None
         self.timer: asyncio.TimerHandle | None = None
 

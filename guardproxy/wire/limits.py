@@ -19,9 +19,11 @@ class Timeouts:
     connect_s: float = 2.0
     """For a TCP connection to the upstream: 504."""
     response_head_s: float = 30.0
-    """From the last byte of the request to the complete head of the response, however it trickles: 504."""
+    """From the last byte of the request to the complete head of the response, however it trickles: 504. A call that is
+    given a longer time of its own has that."""
     response_idle_s: float = 15.0
-    """Between two reads of a response body: 504 while nothing was passed on, else the client's connection is aborted."""
+    """Between two reads of a response body: 504 while nothing was passed on, else the client's connection is aborted.
+    A call that is given a longer time of its own has that."""
     client_write_s: float = 30.0
     """For a client that does not read (and an upstream that does not): both sides are aborted."""
     keepalive_s: float = 75.0

@@ -212,6 +212,7 @@ class Pool:
             call.sink.on_failure(UpstreamFailure(kind, status, detail))
 
     def _arm(self, call: Call, timeout_s: float) -> None:
+        call.limit_s = timeout_s
         # A timer costs more than the sweep and is worth it only where the sweep would be too coarse.
         if timeout_s >= 5 * self._sweep_s:
             call.timeout_at = time.monotonic() + timeout_s

@@ -103,9 +103,9 @@ class UpstreamConnection(ResponseReader, asyncio.Protocol):
         elif self._blocked_since is not None and now - self._blocked_since - slack > times.client_write_s:
             self._fail("timeout", 504, "the upstream does not read the request")
         elif not self._delivered:
-            if call.request_complete and idle > times.response_head_s:
+            if call.request_complete and idle > max(times.response_head_s, call.limit_s):
                 self._fail("timeout", 504, "no response within the time for its head")
-        elif self._reading and idle > times.response_idle_s:
+        elif self._reading and idle > max(times.response_idle_s, call.limit_s):
             self._fail("timeout", 504, "the response stopped in its body")
 
     def time_out(self) -> None:

@@ -46,7 +46,7 @@ RULES: list[dict[str, Any]] = [
     },
     {
         "rule": "humidity-was-learned", "model": "bike-demand", "mode": "shadow", "action": "warn", "severity": "low",
-        "owner": "", "why": "", "verdicts": {},
+        "owner": "", "why": "", "verdicts": {"unknown": 7},
     },
 ]  # fmt: skip
 WINDOWS = {
@@ -66,7 +66,23 @@ WINDOWS = {
 OVERVIEW = {
     "ruleset": "9f2c41d0aa73",
     "unguarded": {"undecodable": 2, "fault": 1},
-    "routes": [{"path": "/v2/models/bike-demand/infer", "model": "bike-demand", "on_failure": "open"}],
+    "routes": [
+        {
+            "path": "/v2/models/bike-demand/infer",
+            "model": "bike-demand",
+            "protocol": "open-inference",
+            "on_failure": "open, opaque closed",
+            "buffer": False,
+            "upstream": "http://127.0.0.1:9000",
+        }
+    ],
+    "grpc": {
+        "listen": "127.0.0.1:8082",
+        "upstream": "127.0.0.1:8001",
+        "routes": ["/v2/models/bike-demand/infer"],
+        "calls": {"guarded": 12, "streamed": 3},
+        "faults": 0,
+    },
 }
 
 

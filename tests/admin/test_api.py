@@ -321,6 +321,10 @@ def test_rules_windows_and_decisions_are_passed_on(served: Served) -> None:
     assert served.call("GET", "/v1/rules", "viewer-a").json["rules"][0]["rule"] == "demand-is-plausible"
     assert served.call("GET", "/v1/windows", "viewer-a").json["models"][0]["model"] == "bike-demand"
     assert served.call("GET", "/v1/decisions/dec_0001", "viewer-a").json == {"id": "dec_0001"}
+    routes = served.call("GET", "/v1/routes", "viewer-a").json
+    assert routes["routes"][0]["protocol"] == "open-inference"
+    assert routes["unguarded"] == {"undecodable": 2, "fault": 1}
+    assert routes["grpc"]["calls"] == {"guarded": 12, "streamed": 3}
 
 
 def test_a_store_that_is_gone_is_503_with_retry_after_and_no_traceback(tmp_path: Path) -> None:
@@ -403,4 +407,4 @@ def test_the_description_is_true_for_every_operation(served: Served) -> None:
             assert answer.headers["Content-Type"].startswith(kind)
             if kind == "application/json":
                 assert set(content[kind]["schema"].get("required", ())) <= set(answer.json)
-    assert walked == 14
+    assert walked == 15

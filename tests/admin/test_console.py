@@ -162,6 +162,32 @@ def test_the_whole_flow_works_without_javascript(browser: Browser, served: Serve
         assert "Nobody hires more bikes" in page.inner_text("main")
         page.goto(f"{served.url}/windows")
         assert "9,380" in page.inner_text("main")
+        assert "open, opaque closed" in page.inner_text("main")
+
+
+def test_what_is_guarded_and_what_could_not_be_judged_stand_on_the_page_of_counters(
+    browser: Browser, served: Served
+) -> None:
+    with opened(browser, served, "viewer-a", scripts=False) as page:
+        page.get_by_role("link", name="3", exact=True).click()
+        assert page.url == f"{served.url}/windows#unguarded"
+        assert page.inner_text("#unguarded").split() == [
+            "Not", "judged,", "by", "reason", "undecodable", "2", "fault", "1",
+        ]  # fmt: skip
+        calls = page.inner_text("section.card:has(h2:text-is('gRPC'))")
+        assert (
+            "calls on 127.0.0.1:8082, upstream 127.0.0.1:8001; guarded by /v2/models/bike-demand/infer"
+            in calls
+        )
+        assert calls.split()[-4:] == ["guarded", "12", "streamed", "3"]
+
+
+def test_a_rule_that_could_judge_no_row_says_so(browser: Browser, served: Served) -> None:
+    with opened(browser, served, "viewer-a", scripts=False) as page:
+        page.goto(f"{served.url}/rules")
+        lines = page.locator("table:has(caption:text-is('Rules with their counts')) tbody tr")
+        assert "could not judge a single row" in lines.filter(has_text="humidity-was-learned").inner_text()
+        assert "could not judge" not in lines.filter(has_text="demand-is-plausible").inner_text()
 
 
 def test_the_flow_works_with_the_keyboard_alone(browser: Browser, served: Served) -> None:

@@ -363,10 +363,16 @@ _GOOD: Final = b'{"instances": [[1]]}'
 
 
 def _bomb(wbits: int, size: int = 64 * MIB) -> bytes:
-    """Sixty-four megabytes of spaces before a document, compressed a thousandfold."""
-    press = zlib.compressobj(9, zlib.DEFLATED, wbits)
-    parts = [press.compress(b" " * (MIB // 2)) for _ in range(2 * size // MIB)]
-    return b"".join([*parts, press.compress(_GOOD), press.flush()])
+    """Sixty-four megabytes of spaces before a document, compressed a thousandfold: the same block over and over."""
+    press = zlib.compressobj(9, zlib.DEFLATED, -15)
+    spaces, times = b" " * (MIB // 2), 2 * size // MIB
+    block = press.compress(spaces) + press.flush(zlib.Z_FULL_FLUSH)
+    raw = block * times + press.compress(_GOOD) + press.flush()
+    plain = spaces * times + _GOOD
+    if wbits == 31:
+        sums = zlib.crc32(plain).to_bytes(4, "little") + len(plain).to_bytes(4, "little")
+        return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + raw + sums
+    return raw if wbits < 0 else b"\x78\xda" + raw + zlib.adler32(plain).to_bytes(4, "big")
 
 
 def _coded(coding: str, make: Callable[[], bytes], reason: str | None = UNDECODABLE, **more: Any) -> Hostile:

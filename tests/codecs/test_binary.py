@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardproxy.codecs import Codec, CodecOptions, make_codec
@@ -127,6 +127,7 @@ def expected_columns(made: list[Made], lone: str, *, vectors: bool) -> dict[str,
     return found
 
 
+@settings(max_examples=50)
 @given(made=tensors())
 def test_a_request_has_the_rows_that_were_encoded(made: list[Made]) -> None:
     table = codec().decode_request(message("inputs", made))
@@ -134,6 +135,7 @@ def test_a_request_has_the_rows_that_were_encoded(made: list[Made]) -> None:
     assert columns(table) == expected_columns(made, "f", vectors=False)
 
 
+@settings(max_examples=50)
 @given(made=tensors())
 def test_a_response_has_the_predictions_that_were_encoded(made: list[Made]) -> None:
     rows = made[0].shape[0]
@@ -143,6 +145,7 @@ def test_a_response_has_the_predictions_that_were_encoded(made: list[Made]) -> N
     assert codec().decode_response(message("outputs", made), None).rows == rows
 
 
+@settings(max_examples=50)
 @given(made=tensors(missing_in_json=False), data=st.data())
 def test_a_patch_makes_what_the_server_would_have_said(made: list[Made], data: st.DataObject) -> None:
     """Splicing one value into a response gives, byte for byte, the encoding of the changed values."""
@@ -174,6 +177,7 @@ def test_a_patch_makes_what_the_server_would_have_said(made: list[Made], data: s
         assert after.content_type == before.content_type
 
 
+@settings(max_examples=50)
 @given(made=tensors(missing_in_json=False))
 def test_a_patch_that_says_what_is_there_gives_the_same_message(made: list[Made]) -> None:
     rows = made[0].shape[0]

@@ -10,7 +10,7 @@ from guardproxy.decision import Replacement
 from guardproxy.message import Message
 from guardproxy.table import table_from_columns
 
-DOCUMENTS = 3_000
+DOCUMENTS = 1_500
 SEED = 20_260_101
 
 
@@ -34,10 +34,10 @@ def test_every_protocol_and_layout_is_among_the_documents(
     assert {place.protocol for place in fuzz.PLACES} == set(PROTOCOLS)
     for place in fuzz.PLACES:
         for layout in place.layouts:
-            assert done[f"{place.protocol} {place.side} {layout.name}"] >= 5
-    assert done["read"] > 1_000
-    assert done["spliced"] > 1_000
-    assert done["refused"] > 30
+            assert done[f"{place.protocol} {place.side} {layout.name}"] >= 3
+    assert done["read"] > 500
+    assert done["spliced"] > 500
+    assert done["refused"] > 15
 
 
 def test_a_seed_makes_the_same_documents_again() -> None:

@@ -177,8 +177,8 @@ BAD = {
     "a negative size": (sized(5, entry_of(ONE, shape=number(3, -1))), "shape"),
     "sizes beyond all bounds": (sized(5, entry_of(ONE, shape=number(3, 2**62) * 2)), "shape"),
     "a shape of text": (sized(5, entry_of(ONE, shape=tag(3, 5) + bytes(4))), "shape"),
-    "many dimensions": (sized(5, entry_of(ONE, shape=number(3, 1) * 40)), "dimensions"),
-    "many packed dimensions": (sized(5, entry_of(ONE, shape=sized(3, b"\x01" * 400))), "dimensions"),
+    "many axes": (sized(5, entry_of(ONE, shape=number(3, 1) * 40)), "axes"),
+    "many packed axes": (sized(5, entry_of(ONE, shape=sized(3, b"\x01" * 400))), "axes"),
     "a cut dimension": (sized(5, entry_of(ONE, shape=sized(3, b"\x80"))), "cut short"),
     "other contents": (sized(5, entry_of(sized(5, sized(6, bytes(4))))), "not of its datatype"),
     "two kinds of contents": (

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -104,6 +105,15 @@ def _bodies(protocol: str) -> Iterable[tuple[str, Hostile]]:
     return [(name, one) for name, one in BODIES.items() if one.protocol == protocol and name not in PROTOBUF]
 
 
+def _few_bodies(protocol: str) -> Iterable[tuple[str, Hostile]]:
+    """Three bodies for each reason and side: the others differ in how they are read, not in what is done about it."""
+    seen: Counter[tuple[str | None, bool]] = Counter()
+    for name, hostile in _bodies(protocol):
+        seen[hostile.reason, hostile.response] += 1
+        if seen[hostile.reason, hostile.response] <= 3:
+            yield name, hostile
+
+
 def _message(start: str, body: bytes, lines: Iterable[str]) -> bytes:
     head = "\r\n".join((start, *lines, f"Content-Length: {len(body)}", "", ""))
     return head.encode("latin-1") + body
@@ -118,8 +128,10 @@ class Answer(NamedTuple):
     response: bytes
 
 
-async def _answers(protocol: str, policy: str) -> tuple[dict[str, Answer], int]:
-    """Send every body of a protocol; return what came back by name, and how many faults the proxy had."""
+async def _answers(
+    protocol: str, policy: str, bodies: Iterable[tuple[str, Hostile]]
+) -> tuple[dict[str, Answer], int]:
+    """Send bodies of a protocol; return what came back by name, and how many faults the proxy had."""
     path = PATHS[protocol]
     route = {
         "path": path, "model": "m", "protocol": protocol, "on_failure": policy, "max_body": f"{MAX_BODY // 1024}KiB",
@@ -130,7 +142,7 @@ async def _answers(protocol: str, policy: str) -> tuple[dict[str, Answer], int]:
         ReplayedUpstream() as upstream,
         configured(upstream.port, json.dumps([route]), RULES) as service,
     ):
-        for name, hostile in _bodies(protocol):
+        for name, hostile in bodies:
             request, content_type, answer = GOOD[protocol]
             lines, told = (content_type,), (JSON_LINE,)
             if hostile.response:
@@ -150,10 +162,11 @@ async def _answers(protocol: str, policy: str) -> tuple[dict[str, Answer], int]:
 
 @pytest.mark.parametrize("protocol", GOOD)
 def test_an_open_route_passes_what_it_cannot_read_and_says_so(protocol: str) -> None:
-    found, faults = run(_answers(protocol, "open"))
+    bodies = list(_few_bodies(protocol))
+    found, faults = run(_answers(protocol, "open", bodies))
     assert faults == 0
     wrong = {}
-    for name, hostile in _bodies(protocol):
+    for name, hostile in bodies:
         got, asked, request, answer = found[name]
         if hostile.reason is None:
             if got.status not in (200, 503) or said(got, b"Reason") == "fault":
@@ -173,10 +186,11 @@ def test_an_open_route_passes_what_it_cannot_read_and_says_so(protocol: str) -> 
 
 @pytest.mark.parametrize("protocol", GOOD)
 def test_a_closed_route_refuses_what_it_cannot_read_in_its_protocols_shape(protocol: str) -> None:
-    found, faults = run(_answers(protocol, "closed"))
+    bodies = list(_bodies(protocol))
+    found, faults = run(_answers(protocol, "closed", bodies))
     assert faults == 0
     wrong = {}
-    for name, hostile in _bodies(protocol):
+    for name, hostile in bodies:
         got, asked = found[name][:2]
         if hostile.reason is None:
             if got.status not in (200, 503) or said(got, b"Reason") == "fault":

@@ -772,7 +772,7 @@ def test_a_fault_on_the_way_to_a_reply_ends_one_exchange_and_not_the_service(
                 raise ZeroDivisionError("secret")
 
             with monkeypatch.context() as patch:
-                patch.setattr("guardproxy.proxy.exchange.decision_headers", broken)
+                patch.setattr("guardproxy.proxy.guarded.decision_headers", broken)
                 response = await ask(service, infer([1.0] * rows))
             assert response.status == 500
             assert b"secret" not in response.body

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from aiohttp import ClientSession
 
+from guardproxy.cli.serve import _announce
 from guardproxy.config import parse_config
 from guardproxy.errors import StoreError
 from guardproxy.proxy.background import OFF_LOOP_BYTES
@@ -798,6 +799,45 @@ def test_the_scrape_has_the_calls() -> None:
     run(scenario())
 
 
+def test_the_overview_says_what_is_guarded_and_what_became_of_the_calls() -> None:
+    async def scenario() -> None:
+        async with pair(answering(demand([1.0])), failure="{default: open, opaque: closed}") as (
+            upstream,
+            service,
+            channel,
+        ):
+            assert service.grpc is not None
+            await ask(channel, INFER, xs([1.0]))
+            async with (
+                ClientSession() as client,
+                client.get(f"http://127.0.0.1:{service.admin_port}/v1/routes") as got,
+            ):
+                said = await got.json()
+            assert said["grpc"] == {
+                "listen": f"127.0.0.1:{service.grpc.port}", "upstream": f"127.0.0.1:{upstream.port}",
+                "routes": ["/v2/models/demand/infer"], "calls": {"guarded": 1}, "faults": 0,
+            }  # fmt: skip
+            assert said["unguarded"] == {}
+            (route,) = said["routes"]
+            assert (route["protocol"], route["on_failure"], route["buffer"]) == (
+                "open-inference", "open, opaque closed", False,
+            )  # fmt: skip
+
+    run(scenario())
+
+
+def test_the_start_says_whether_any_route_guards_the_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario(more: str) -> str:
+        async with pair(answering(demand([1.0])), more=more) as (_, service, _channel):
+            _announce(service)
+        return capsys.readouterr().err
+
+    assert "guards gRPC calls on 127.0.0.1:0" in asyncio.run(scenario(""))
+    said = asyncio.run(scenario(", protocol: kserve-v1"))
+    assert "guards gRPC" not in said
+    assert "no open-inference route guards them" in said
+
+
 def problems_of(grpc_section: str) -> list[tuple[str, str]]:
     text = f"upstream: http://127.0.0.1:9\ngrpc: {grpc_section}\n"
     _, problems = parse_config(text, "guardproxy.yaml", Path(), {})
@@ -806,9 +846,9 @@ def problems_of(grpc_section: str) -> list[tuple[str, str]]:
 
 def test_the_configuration_needs_both_addresses() -> None:
     assert problems_of("{listen: 127.0.0.1:1, upstream: 127.0.0.1:2}") == []
-    for section in ("{listen: 127.0.0.1:1}", "{upstream: 127.0.0.1:2}"):
+    for section, lacking in (("{listen: 127.0.0.1:1}", "upstream"), ("{upstream: 127.0.0.1:2}", "listen")):
         ((message, _),) = problems_of(section)
-        assert "both" in message
+        assert message == f"grpc needs the key '{lacking}'"
     for upstream in ("http://127.0.0.1:2", "127.0.0.1", "127.0.0.1:0"):
         assert "HOST:PORT" in problems_of(f"{{listen: 127.0.0.1:1, upstream: '{upstream}'}}")[0][0]
 

@@ -267,7 +267,7 @@ def test_a_stream_that_passes_may_outlast_the_routes_timeout_and_one_that_is_rea
 
         async def answer(_request: Recorded, writer: asyncio.StreamWriter) -> None:
             writer.write(chunked(pieces[:1], end=b""))
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
             writer.write(chunked(pieces[1:]).partition(b"\r\n\r\n")[2])
 
         async with (
@@ -279,7 +279,7 @@ def test_a_stream_that_passes_may_outlast_the_routes_timeout_and_one_that_is_rea
                 protocol="openai",
                 key=(),
                 buffer=buffer,
-                timeout_s=0.05,
+                timeout_s=0.25,
             ) as service,
         ):
             response = await chat(service)

@@ -11,28 +11,22 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
 import grpc
-import structlog
 
 from guardproxy.codecs.grpc_tensors import GRPC
-from guardproxy.decision import Decision, FailureMode, Reason
-from guardproxy.errors import DecodeError, GuardproxyError, OpaqueError
-from guardproxy.guard import Screening
+from guardproxy.decision import Decision, Reason
+from guardproxy.errors import DecodeError, GuardproxyError
 from guardproxy.guard.screen import Screened
 from guardproxy.message import Message
-from guardproxy.proxy.afterwards import Ended, note
-from guardproxy.proxy.background import OFF_LOOP_BYTES, Background
-from guardproxy.proxy.exchange import HELD_RETRY_AFTER_S, RETRY_AFTER_S
+from guardproxy.proxy.background import OFF_LOOP_BYTES, Background, without_frames
 from guardproxy.proxy.facts import facts_at
 from guardproxy.proxy.grpc.metadata import Pairs, returned, said
-from guardproxy.proxy.headers import decision_headers, unguarded_headers
+from guardproxy.proxy.guarded import GUARD_FAILED, Guarded
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.outcomes import refused, reject_text, unstored, withheld_text
-from guardproxy.proxy.route import Route, unguarded_entry
-from guardproxy.proxy.screening import Asked, screen_and_patch_message, screen_message, unseen_message
+from guardproxy.proxy.route import Route
+from guardproxy.proxy.screening import Asked, screen_and_patch_message, screen_message
 from guardproxy.table import Table
 from guardproxy.wire import Header
-
-log = structlog.get_logger("guardproxy.proxy")
 
 T = TypeVar("T")
 
@@ -86,65 +80,47 @@ Upstream = Callable[[bytes, Pairs, "float | None"], Awaitable[Received]]
 """Calls the model server with a message, metadata and a time limit in seconds. Raises grpc.aio.AioRpcError."""
 
 
-class GuardedCall:
-    """The state of one ModelInfer call on a guarded route."""
+class GuardedCall(Guarded):
+    """One ModelInfer call on a guarded route."""
 
-    __slots__ = (
-        "_background", "_demoted", "_guard_s", "_incoming", "_keeper", "_reason", "_route", "_screening", "_served",
-        "_upstream", "at", "id",
-    )  # fmt: skip
+    __slots__ = ("_incoming", "_upstream")
 
     def __init__(
         self, route: Route, incoming: Incoming, upstream: Upstream, keeper: Keeper, background: Background
     ) -> None:
-        self._route = route
-        # Whatever is loaded or tripped meanwhile, a call ends on what it began with.
-        self._served = route.served
-        self._demoted = route.breaker.demoted
+        super().__init__(route, keeper, background)
         self._incoming = incoming
         self._upstream = upstream
-        self._keeper = keeper
-        self._background = background
-        self._screening: Asked | None = None
-        self._reason: Reason | None = None
-        self._guard_s = 0.0
-        self.at = route.clock()
-        self.id = route.ids.make("dec", self.at)
 
     async def answer(self) -> Answer:
         """Screen the request, call the model server, screen its response."""
         if len(self._incoming.body) > self._route.max_body:
             text = f"the request is larger than {self._route.max_body} bytes"
             return await self._undecided(Reason.OVERSIZE, text, Code.RESOURCE_EXHAUSTED)
-        screening = await self._judged(self._screen_request, self._incoming.body)
-        if isinstance(screening, DecodeError):
-            return await self._undecided(
-                Reason(screening.reason), f"the request cannot be checked: {screening}"
-            )
-        if isinstance(screening, Exception):
-            self._report(screening)
-            return await self._undecided(Reason.FAULT, "the request cannot be checked: the guard failed")
-        self._screening = screening
-        if screening.refusal is not None:
-            return self._reject(screening.refusal, None, 0.0)
+        asked = await self._judged(self._screen_request, self._incoming.body)
+        if isinstance(asked, DecodeError):
+            return await self._undecided(Reason(asked.reason), f"the request cannot be checked: {asked}")
+        if isinstance(asked, Exception):
+            self._report_fault(asked)
+            return await self._undecided(Reason.FAULT, f"the request cannot be checked: {GUARD_FAILED}")
+        self._asked = asked
+        if asked.refusal is not None:
+            return self._reject(asked.refusal, None, 0.0)
         return await self._call()
 
     def _screen_request(self) -> Asked:
         incoming, route = self._incoming, self._route
         facts = facts_at(self.at, incoming.version or None)
         message = Message(incoming.body, GRPC, incoming.identity)
-        try:
-            return screen_message(self._served.guard, message, facts, route.history, self._demoted)
-        except OpaqueError:
-            if self._mode(Reason.OPAQUE) is FailureMode.CLOSED:
-                raise
-            return unseen_message(message, facts, self._demoted)
+        return screen_message(self._served.guard, message, facts, route.history, self._demoted, route.failure)
 
     async def _judged(self, work: Callable[[], T], body: bytes) -> T | Exception:
         """Compute in a thread where the body is large; any fault of ours meets the route's on_failure, loudly."""
         began = time.perf_counter()
         try:
             return work() if len(body) < OFF_LOOP_BYTES else await self._background.computed(work)
+        except DecodeError as error:
+            return without_frames(error)
         except Exception as error:  # noqa: BLE001 - see above
             return error
         finally:
@@ -164,7 +140,7 @@ class GuardedCall:
             return self._failed(error, ours=ours)
         if self._reason is not None:
             self._count_unguarded(self._reason, 200)
-            return self._passed(response, self._unguarded(self._reason))
+            return self._passed(response, self._unguarded_lines(self._reason))
         if len(response.body) > self._route.max_body:
             return self._unscreened(response, Reason.OVERSIZE, "it is too large")
         work = self._screen_response(response)
@@ -184,25 +160,19 @@ class GuardedCall:
         if code is Code.DEADLINE_EXCEEDED and ours:
             details = "the model server did not answer in time"
         if code in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}:
-            log.warning(
-                "upstream.failed",
-                route=self._route.path,
-                decision=self.id,
-                kind=code.name.lower(),
-                detail=details,
-            )
+            self._report_upstream(code.name.lower(), details)
         mine = said([self._decision_line(), self._served.ruleset_line])
         initial, trailing = returned(error.initial_metadata()), returned(error.trailing_metadata())
         return Answer(code, b"", details, initial + mine, trailing)
 
     def _screen_response(self, response: Received) -> Callable[[], tuple[Screened, bytes]]:
-        screening, guard = self._screening, self._served.guard
-        if screening is None:
+        asked, guard = self._asked, self._served.guard
+        if asked is None:
             raise RuntimeError("a response came for a request that was not screened")
         message = Message(response.body, GRPC)
 
         def work() -> tuple[Screened, bytes]:
-            screened, patched = screen_and_patch_message(guard, screening, message, self.id)
+            screened, patched = screen_and_patch_message(guard, asked, message, self.id)
             return screened, patched.body
 
         return work
@@ -214,8 +184,8 @@ class GuardedCall:
         if isinstance(result, DecodeError):
             return self._unscreened(response, Reason(result.reason), str(result))
         if isinstance(result, Exception):
-            self._report(result)
-            return self._unscreened(response, Reason.FAULT, "the guard failed")
+            self._report_fault(result)
+            return self._unscreened(response, Reason.FAULT, GUARD_FAILED)
         screened, body = result
         decision = screened.decision
         if decision.rejected:
@@ -225,7 +195,7 @@ class GuardedCall:
         if decision.held:
             kept = await self._kept(decision)
             if isinstance(kept, GuardproxyError):
-                log.error("hold.not_stored", route=self._route.path, decision=self.id, error=str(kept))
+                self._report_unstored(kept)
                 return self._not_stored(screened, response, body)
             holds = kept
         if decision.withheld:
@@ -248,21 +218,20 @@ class GuardedCall:
     def _not_stored(self, screened: Screened, response: Received, body: bytes) -> Answer:
         """Nothing may be called held that is not stored: open serves the provisional answer, closed refuses."""
         decision = screened.decision
-        if self._mode(Reason.FAULT) is FailureMode.CLOSED or decision.withheld:
-            self._finish(refused(decision), None, 503, response.seconds, ())
+        if decision.withheld or not self._passes(Reason.FAULT):
+            self._finish(refused(decision), None, 503, response.seconds)
             return self._closed(Reason.FAULT, "the hold could not be stored")
         return self._serve(Screened(unstored(decision), screened.predictions), response, body, ())
 
     def _withhold(self, screened: Screened, response: Received, holds: tuple[str, ...]) -> Answer:
         decision = screened.decision
-        lines = self._lines(decision, response.seconds, holds)
-        lines.append((b"Retry-After", b"%d" % HELD_RETRY_AFTER_S))
+        lines = self._withheld_lines(decision, response.seconds, holds)
         self._finish(decision, screened.predictions, 503, response.seconds, holds)
         return _error(Code.UNAVAILABLE, withheld_text(decision), lines)
 
     def _reject(self, decision: Decision, predictions: Table | None, upstream_s: float) -> Answer:
-        lines = self._lines(decision, upstream_s, ())
-        self._finish(decision, predictions, self._route.reject_status, upstream_s, ())
+        lines = self._lines(decision, upstream_s)
+        self._finish(decision, predictions, self._route.reject_status, upstream_s)
         return _error(Code.INVALID_ARGUMENT, reject_text(decision), lines)
 
     def _passed(self, response: Received, lines: list[Header]) -> Answer:
@@ -273,86 +242,21 @@ class GuardedCall:
     async def _undecided(self, reason: Reason, text: str, code: grpc.StatusCode = Code.UNAVAILABLE) -> Answer:
         """The request cannot be screened: pass it unguarded, or refuse."""
         self._reason = reason
-        if self._mode(reason) is FailureMode.OPEN:
+        if self._passes(reason):
             return await self._call()
         self._count_unguarded(reason, STATUSES[code], refused=True)
         return self._closed(reason, text, code)
 
     def _unscreened(self, response: Received, reason: Reason, text: str) -> Answer:
         """The response cannot be screened: serve the upstream's bytes as unguarded, or refuse."""
-        if self._mode(reason) is FailureMode.OPEN:
+        if self._passes(reason):
             self._count_unguarded(reason, 200)
-            return self._passed(response, self._unguarded(reason))
+            return self._passed(response, self._unguarded_lines(reason))
         self._count_unguarded(reason, 503, refused=True)
         return self._closed(reason, f"the response cannot be checked: {text}")
 
     def _closed(self, reason: Reason, text: str, code: grpc.StatusCode = Code.UNAVAILABLE) -> Answer:
-        lines = [
-            self._decision_line(),
-            (b"Guardproxy-Reason", reason.value.encode()),
-            self._served.ruleset_line,
-            (b"Retry-After", b"%d" % RETRY_AFTER_S),
-        ]
-        return _error(code, text, lines)
-
-    def _mode(self, reason: Reason) -> FailureMode:
-        return self._route.failure.of(reason)
-
-    def _report(self, error: Exception) -> None:
-        log.error(
-            "guard.failed",
-            route=self._route.path,
-            decision=self.id,
-            error=type(error).__name__,
-            exc_info=error,
-        )
-
-    # ---------------------------------------------------------------- lines and counts
-
-    @property
-    def _seen(self) -> Screening | None:
-        """The screened request; None where it was not screened or cannot be seen."""
-        return self._screening if isinstance(self._screening, Screening) else None
-
-    def _decision_line(self) -> Header:
-        return b"Guardproxy-Decision", self.id.encode()
-
-    def _lines(self, decision: Decision, upstream_s: float, holds: tuple[str, ...]) -> list[Header]:
-        return decision_headers(
-            self.id, decision, self._served.ruleset_line, self._guard_s, upstream_s, holds
-        )
-
-    def _unguarded(self, reason: Reason) -> list[Header]:
-        return unguarded_headers(self.id, reason, self._served.ruleset_line)
-
-    def _count_unguarded(self, reason: Reason, status: int, *, refused: bool = False) -> None:
-        seen, route = self._seen, self._route
-        rows = 0 if seen is None else seen.table.rows
-        route.journal.add(
-            unguarded_entry(
-                route,
-                self._served.guard,
-                self.id,
-                self.at,
-                reason,
-                rows=rows,
-                status=status,
-                refused=refused,
-            )
-        )
-
-    def _finish(
-        self,
-        decision: Decision,
-        predictions: Table | None,
-        status: int,
-        upstream_s: float,
-        holds: tuple[str, ...],
-    ) -> None:
-        ended = Ended(
-            self.id, self.at, self._seen, decision, predictions, status, self._guard_s, upstream_s, holds
-        )
-        note(self._route, self._served, ended)
+        return _error(code, text, self._closed_lines(reason))
 
 
 def _error(code: grpc.StatusCode, text: str, lines: list[Header]) -> Answer:

@@ -72,13 +72,20 @@ class Passage:
                 await self._call.write(message)
             await self._call.done_writing()
 
+    async def _give(self, message: bytes) -> None:
+        try:
+            await self._context.write(message)
+        except grpc.aio.InternalError as error:
+            # Only a client that is gone takes no more; the library may notice it here before it cancels this task.
+            raise asyncio.CancelledError from error
+
     async def _receive(self) -> End:
         call, context = self._call, self._context
         try:
             initial = returned(await call.initial_metadata())
             await context.send_initial_metadata(initial + self._more())
             while (message := await call.read()) is not grpc.aio.EOF:
-                await context.write(message)
+                await self._give(message)
             return End(
                 await call.code(), await call.details() or "", returned(await call.trailing_metadata())
             )

@@ -38,11 +38,16 @@ PROTOCOL: Final = "open-inference"
 
 KINDS: Final = ("guarded", "passed", "streamed", "refused")
 MAX_METADATA: Final = 64 * 1024
+READ_AHEAD: Final = 1024 * 1024
+"""Bytes of a stream that are taken from one side before the other takes them. Left to itself gRPC doubles its window as
+long as they come fast, to gigabytes where the other side has stopped reading."""
+
 RECONNECT_MS: Final = 2_000
 """A model server that is back is found again within this time; by itself gRPC would wait for up to two minutes."""
 
 _UNREADABLE: Final = "the message cannot be read, so nobody can tell whether its model is guarded"
 _FAILED: Final = "the guard failed"
+_NO_MESSAGE: Final = "the model server ended the call without a message"
 _STREAMED: Final = "the answers of a stream cannot be checked; call ModelInfer"
 
 
@@ -76,6 +81,8 @@ class GrpcPlane:
             ("grpc.max_send_message_length", limit),
             ("grpc.max_metadata_size", MAX_METADATA),
             ("grpc.absolute_max_metadata_size", MAX_METADATA),
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", READ_AHEAD),
         ]
         self._server: grpc.aio.Server | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -127,6 +134,8 @@ class GrpcPlane:
         except Exception as error:  # noqa: BLE001 - it ends this call, loudly, and no other
             self._fault(error)
             answer = Answer(Code.INTERNAL, details=_FAILED)
+        # An aborted call keeps this frame until the collector runs.
+        body = b""
         await context.send_initial_metadata(answer.initial)
         if answer.code is not Code.OK:
             await context.abort(answer.code, answer.details, answer.trailing)
@@ -156,6 +165,9 @@ class GrpcPlane:
         call = self._open_channel().unary_unary(INFER)(body, metadata=metadata, timeout=timeout_s)
         response = await call
         initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+        if response is None:
+            # The library takes a call that ended well before its message for a success.
+            raise grpc.aio.AioRpcError(Code.INTERNAL, initial, trailing, _NO_MESSAGE)
         return Received(response, returned(initial), returned(trailing), time.perf_counter() - began)
 
     async def _passed_infer(self, body: bytes, metadata: Pairs, remaining: float | None) -> Answer:
