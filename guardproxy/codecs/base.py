@@ -80,6 +80,11 @@ class Codec(Container, Protocol):
         """The methods that ask for predictions, unless a route says otherwise."""
         ...
 
+    @property
+    def final(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The header lines that keep the protocol's clients from asking again for an answer that is held back."""
+        ...
+
     def error(self, status: int, text: str) -> tuple[bytes, bytes]:
         """Return (content type, body) of an error in the protocol's own shape."""
         ...

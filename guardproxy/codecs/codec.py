@@ -67,13 +67,14 @@ EVERYWHERE: Final[Mapping[str, str]] = MappingProxyType({"text/event-stream": "e
 class PresetCodec:
     """The codec of one protocol on one route; implements `Codec`."""
 
-    __slots__ = ("_containers", "_error", "_json", "_seen", "methods", "name")
+    __slots__ = ("_containers", "_error", "_json", "_seen", "final", "methods", "name")
 
     def __init__(self, preset: Preset, options: CodecOptions, reader: JsonReader | None = None) -> None:
         """Make the containers that the preset names. Raises ValueError for options that one of them cannot use."""
         made = reader or JsonReader(options.max_depth)
         self.name = preset.name
         self.methods = preset.methods
+        self.final = tuple((name.encode(), value.encode()) for name, value in preset.final)
         self._error = preset.error
         self._json = CONTAINERS[preset.json](preset, options, made)
         self._containers = {

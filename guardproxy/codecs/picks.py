@@ -27,7 +27,7 @@ _FLOAT32: Final = np.dtype("<f4")
 class ReadPick:
     """A pick with its pointers parsed."""
 
-    __slots__ = ("_instead", "_pointer", "_take", "_taken", "name")
+    __slots__ = ("_empty", "_instead", "_pointer", "_take", "_taken", "name")
 
     def __init__(self, pick: Pick, *, literal: bool) -> None:
         """Parse the pointers. Raises ValueError for one that is none."""
@@ -36,6 +36,7 @@ class ReadPick:
         self._instead = parse_pointer(pick.instead, literal=literal) if pick.instead else None
         self._take = pick.take
         self._taken = _TAKEN[pick.take]
+        self._empty = pick.empty
 
     def value(self, source: Any) -> Any:
         """Return the field's value in a row or document; None when it is missing. Raises DecodeError."""
@@ -67,6 +68,8 @@ class ReadPick:
 
     def _field(self, found: Sequence[Found | None], paths: Sequence[Path]) -> Field:
         values = [self._taken((item or _ABSENT).value) for item in found]
+        if self._empty is not None:
+            values = [self._empty if value is None else value for value in values]
         packed = self._take is Take.FLOATS and _in_base64(found)
 
         def leaves(row: int) -> list[Path]:

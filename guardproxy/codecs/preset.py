@@ -53,13 +53,15 @@ class Take(StrEnum):
 class Pick:
     """A field: its name, and where its value stands in a row (or in the document, for what all rows share).
 
-    `instead` is where it stands when there is nothing, or null, at `pointer`.
+    `instead` is where it stands when there is nothing, or null, at `pointer`. `empty` is the text that nothing, or null,
+    stands for where it is an ordinary answer; else it is a missing value.
     """
 
     name: str
     pointer: str = ""
     take: Take = Take.VALUE
     instead: str = ""
+    empty: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ class Preset:
     to the container that reads them, by its name in `codec`; all else is JSON. `json` names the container that reads JSON.
     `paths` are the request paths by which `protocol: auto` tells the protocol: `{}` stands for some text within a segment, a
     first segment `*` for any segments. `csv_header` says that CSV requests begin with a line of names, `deltas` how the events
-    of a stream make one document (None: each event is a row). `foreign` are bytes that no JSON has but another form of the
+    of a stream make one document (None: each event is a row). `final` are header lines that keep its clients from asking
+    again for an answer that is held back: each time would hold it once more. `foreign` are bytes that no JSON has but another form of the
     protocol does: a body that is no JSON and has them is opaque, not undecodable.
     """
 
@@ -175,6 +178,7 @@ class Preset:
     json: str = "forms"
     paths: tuple[str, ...] = ()
     csv_header: bool = False
+    final: tuple[tuple[str, str], ...] = ()
     deltas: Deltas | None = None
     foreign: bytes = b""
 

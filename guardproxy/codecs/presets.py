@@ -264,7 +264,8 @@ OPENAI: Final = Preset(
         Form(
             "/choices",
             when="/choices/0/message",
-            fields=(Pick("content", "/message/content"), _FINISH, Pick("role", "/message/role")),
+            # The call of a tool is an answer without a text, not one whose text is missing.
+            fields=(Pick("content", "/message/content", empty=""), _FINISH, Pick("role", "/message/role")),
             shared=_USAGE,
             position="/index",
         ),
@@ -290,6 +291,7 @@ OPENAI: Final = Preset(
         server="server_error",
     ),
     deltas=_DELTAS,
+    final=(("x-should-retry", "false"),),
     paths=tuple(
         f"{start}/v1/{name}"
         for name in ("chat/completions", "completions", "embeddings")

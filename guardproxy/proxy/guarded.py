@@ -73,7 +73,8 @@ class Guarded:
         )
 
     def _withheld_lines(self, decision: Decision, upstream_s: float, holds: tuple[str, ...]) -> list[Header]:
-        return [*self._lines(decision, upstream_s, holds), _retry_after(HELD_RETRY_AFTER_S)]
+        final = self._served.guard.codec.final
+        return [*self._lines(decision, upstream_s, holds), _retry_after(HELD_RETRY_AFTER_S), *final]
 
     def _unguarded_lines(self, reason: Reason) -> list[Header]:
         return unguarded_headers(self.id, reason, self._served.ruleset_line)

@@ -588,7 +588,7 @@ RESPONSES: dict[str, tuple[str, Any, int | None, Columns]] = {
         CHAT,
         2,
         {
-            "content": ("Hello", None),
+            "content": ("Hello", ""),
             "finish_reason": ("stop", "tool_calls"),
             "role": ("assistant", "assistant"),
             "prompt_tokens": (3, 3),
@@ -1198,3 +1198,15 @@ def test_a_streamed_chat_has_the_fields_of_one_that_is_not(make: MakeCodec) -> N
 def test_seldon_answers_predictions_to_get_too() -> None:
     assert "GET" in make_codec("seldon", CodecOptions()).methods
     assert "GET" not in make_codec("mlflow", CodecOptions()).methods
+
+
+def test_the_call_of_a_tool_is_an_answer_with_an_empty_text(make: MakeCodec) -> None:
+    body = (
+        b'{"choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"c"}]},'
+        b'"finish_reason":"tool_calls"}]}'
+    )
+    codec, message = make("openai"), Message(body)
+    assert codec.decode_response(message, 1).column("content") == ("",)
+    changed = codec.splice(message, 1, [Replacement(0, {"content": "no"}, "test")]).body
+    assert changed == body.replace(b'"content":null', b'"content":"no"')
+    assert codec.splice(message, 1, [Replacement(0, {"content": ""}, "test")]) is message

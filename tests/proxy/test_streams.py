@@ -289,3 +289,34 @@ def test_a_stream_that_passes_may_outlast_the_routes_timeout_and_one_that_is_rea
             assert response.body == b"".join(pieces)
 
     run(scenario())
+
+
+@pytest.mark.parametrize(("protocol", "retried"), [("openai", b"false"), ("json", None)])
+def test_a_withheld_answer_tells_clients_that_ask_again_by_themselves_not_to(
+    protocol: str, retried: bytes | None
+) -> None:
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "a secret"}, "finish_reason": "stop"}]
+    rows = {
+        "request_rows": "",
+        "response_rows": "/choices",
+        "response_fields": (("content", "/message/content"),),
+    }
+
+    async def scenario() -> Response:
+        async with (
+            RecorderUpstream(ok(json.dumps({"choices": choices}).encode())) as upstream,
+            serving(
+                upstream.port,
+                rules=RULES,
+                path=CHAT,
+                protocol=protocol,
+                key=(),
+                **(rows if protocol == "json" else {}),
+            ) as service,
+        ):
+            return await ask(service, ASKED, path=CHAT)
+
+    response = run(scenario())
+    assert response.status == 503
+    assert response.get(b"Retry-After") == b"30"
+    assert response.get(b"x-should-retry") == retried
