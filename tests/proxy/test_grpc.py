@@ -120,7 +120,8 @@ def test_an_unknown_method_passes_with_its_metadata_both_ways() -> None:
             call.metadata.pop("user-agent")
             assert call.metadata == {"k": ["v", "w"], "b-bin": [b"\x01\x80"], "grpc-x": ["1"]}
             assert call.remaining is not None
-            assert 0 < call.remaining <= 30
+            # gRPC rounds a time limit up when it writes it.
+            assert 0 < call.remaining <= 31
             assert metric(service, "grpc_calls", kind="passed") == 1
             assert metric(service, "grpc_passed_through", status="OK") == 1
 
