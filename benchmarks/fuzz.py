@@ -240,10 +240,15 @@ def _put_choices(spelling: Spelling, _names: Sequence[str], rows: Rows) -> Any:
             spelling,
             ("index", Token(str(at))),
             ("finish_reason", row[1]),
-            ("message", _shuffled(spelling, ("content", row[0]), ("role", row[2]))),
+            ("message", _shuffled(spelling, ("content", _spoken(spelling, row[0])), ("role", row[2]))),
         )
         for at, row in enumerate(rows)
     ]
+
+
+def _spoken(spelling: Spelling, value: Any) -> Any:
+    """Return a content that is not null: a null one reads as the empty text, which no other field's null does."""
+    return spelling.quoted("") if isinstance(value, Token) and value.text in {"null", "NaN"} else value
 
 
 def _find_choices(node: Node) -> Fields:

@@ -69,7 +69,8 @@ class ReadPick:
     def _field(self, found: Sequence[Found | None], paths: Sequence[Path]) -> Field:
         values = [self._taken((item or _ABSENT).value) for item in found]
         if self._empty is not None:
-            values = [self._empty if value is None else value for value in values]
+            # The word NaN is read as null by the fast reader, and so means the same everywhere.
+            values = [self._empty if value is None or value != value else value for value in values]
         packed = self._take is Take.FLOATS and _in_base64(found)
 
         def leaves(row: int) -> list[Path]:
