@@ -93,12 +93,12 @@ def test_text_completions_are_streamed_too() -> None:
     assert data_of(splice(body, 1, (0, {"text": "z"})))[1]["choices"][0]["text"] == ""
 
 
-def test_a_choice_without_content_has_none() -> None:
+def test_a_choice_without_content_has_the_empty_text() -> None:
     tool = {"index": 0, "function": {"name": "f", "arguments": "{"}}
     body = stream(
         chat(delta(0, role="assistant", content=None, tool_calls=[tool])), chat(delta(0, "tool_calls"))
     )
-    assert decode(body, 1).record(0)["content"] is None
+    assert decode(body, 1).record(0)["content"] == ""
     assert decode(stream(chat(delta(0, "stop"))), 1).record(0)["finish_reason"] == "stop"
 
 
