@@ -27,7 +27,7 @@ from guardproxy.guard.fallbacks import NO_MISFITS, Misfits, Substitute, clamp, i
 from guardproxy.guard.guard import Guard
 from guardproxy.guard.score import points_of, with_scores
 from guardproxy.rules import BoundRules, Rule, View
-from guardproxy.rules.quieting import LOUD
+from guardproxy.rules.quieting import is_loud
 from guardproxy.rules.rollout import as_demoted
 from guardproxy.table import Codes, Mask
 
@@ -67,7 +67,9 @@ def judged_of(
     if bound.scored and len(verdicts) == len(bound.rule_ids):
         verdicts = with_scores(bound, rules, verdicts, view)
     acts = _acts(bound, rules, verdicts, view)
-    return Judged(bound, as_demoted(rules, view), verdicts, view, acts, _loud(bound, verdicts, view), misfits)
+    return Judged(
+        bound, as_demoted(rules, view), verdicts, view, acts, loud_of(bound, verdicts, view), misfits
+    )
 
 
 @dataclass(slots=True)
@@ -167,8 +169,9 @@ def _acts(bound: BoundRules, rules: tuple[Rule, ...], verdicts: Codes, view: Vie
     return acts
 
 
-def _loud(bound: BoundRules, verdicts: Codes, view: View) -> Mask:
-    loud: Mask = LOUD[verdicts]
+def loud_of(bound: BoundRules, verdicts: Codes, view: View) -> Mask:
+    """Return by rule and row which verdicts are loud; not those of rules that wait for rolling functions."""
+    loud = is_loud(verdicts)
     for place, _ in bound.warming:
         if place < len(loud) and bound.warms(place, view):
             loud[place] &= verdicts[place] != Verdict.UNKNOWN

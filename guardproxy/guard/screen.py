@@ -13,11 +13,10 @@ import numpy as np
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
 from guardproxy.guard.fallbacks import NO_MISFITS, Misfits
 from guardproxy.guard.guard import Guard, NoPast, Past
-from guardproxy.guard.resolve import Judged, find, judged_of, resolve
+from guardproxy.guard.resolve import Judged, find, judged_of, loud_of, resolve
 from guardproxy.message import Message
 from guardproxy.rules import BoundRules, View
 from guardproxy.rules.plan import QUIET_BYTES
-from guardproxy.rules.quieting import loud_bits
 from guardproxy.table import Cell, Codes, Table
 
 MAX_QUIET: Final = 1_024
@@ -150,12 +149,7 @@ def codes_of(verdicts: Verdicts) -> Codes:
 
 def is_quiet(bound: BoundRules, verdicts: Codes, view: View) -> bool:
     """Tell whether every verdict is ok or skipped, but for rules that wait for rolling functions."""
-    loud = loud_bits(verdicts)
-    if bound.warming and loud.any():
-        for place, _ in bound.warming:
-            if place < len(verdicts) and bound.warms(place, view):
-                loud[place][verdicts[place] == Verdict.UNKNOWN] = 0
-    return not loud.any()
+    return not loud_of(bound, verdicts, view).any()
 
 
 def _only_warming(bound: BoundRules, verdicts: bytes, rest: bytes, view: View) -> bool:

@@ -18,7 +18,7 @@ from guardproxy.rules.layout import one_row
 from guardproxy.rules.model import FallbackSpec, Rule, Unless, View
 from guardproxy.rules.names import ModelNames, profiled_output
 from guardproxy.rules.plan import Plan, PlannedRule, judge_one, make_plan
-from guardproxy.rules.quieting import LOUD, is_live
+from guardproxy.rules.quieting import is_live, is_loud
 from guardproxy.rules.report import comparisons, lookup_in, report, report_points
 from guardproxy.rules.rollout import acts_in, drawn, is_demoted
 from guardproxy.rules.sentences import Lookup, as_number, evaluate
@@ -135,7 +135,7 @@ class BoundRules:
             return None
         view = self.seeing(view)
         index = self.phase_rules[rule.phase].index(planned.rule)
-        if not LOUD[self.plans[rule.phase].raw(index, view, row)]:
+        if not is_loud(self.plans[rule.phase].raw(index, view, row)):
             return None
         return self._covering(planned, row, view)
 
@@ -245,7 +245,7 @@ class BoundRules:
 
     def _counts(self, planned: PlannedRule, cells: Sequence[Cell], view: View) -> bool:
         verdict = judge_one(planned, cells, view)
-        if LOUD[verdict] and planned.programs.unless and self._covering(planned, 0, view) is not None:
+        if is_loud(verdict) and planned.programs.unless and self._covering(planned, 0, view) is not None:
             return False
         return verdict in planned.rule.counts
 

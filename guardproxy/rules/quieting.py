@@ -6,7 +6,7 @@ that an exception whose `when` is unknown or an error does not apply. How except
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
@@ -20,19 +20,20 @@ from guardproxy.table import Cell, Codes, Mask
 Row: TypeAlias = Callable[[Sequence[Cell]], Cell]
 Columns: TypeAlias = Callable[[Sequence[Column], int], Column]
 
-_LOUD_BITS: Final = np.uint8(3)
-LOUD: Final = np.array(
-    [verdict in (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.ERROR) for verdict in Verdict], dtype=np.bool_
-)
-"""By verdict code: whether somebody may want to know."""
+_LOUD_BITS: Final = 3
 
 
-def loud_bits(verdicts: Codes) -> Codes:
-    """Return for each verdict code a number that is zero where nobody need know of it.
+@overload
+def is_loud(verdicts: Codes) -> Mask: ...
+@overload
+def is_loud(verdicts: Verdict) -> bool: ...
+def is_loud(verdicts: Codes | Verdict) -> Mask | bool:
+    """Tell of verdict codes, or of one verdict, whether somebody may want to know.
 
     Ok is 0 and skipped is 4: they alone have none of the two lower bits, which is far quicker to ask than a table.
     """
-    return verdicts & _LOUD_BITS
+    found: Mask | bool = verdicts & _LOUD_BITS != 0
+    return found
 
 
 class CompiledUnless(NamedTuple):
@@ -64,7 +65,7 @@ class Exceptions:
         found = [
             (index, live)
             for index, each in self.rules
-            if LOUD[codes[index]].any() and (live := [one for one in each if is_live(one.unless, view)])
+            if is_loud(codes[index]).any() and (live := [one for one in each if is_live(one.unless, view)])
         ]
         if not found:
             return
@@ -78,7 +79,7 @@ class Exceptions:
     def _by_row(self, codes: Codes, view: View, found: list[tuple[int, list[CompiledUnless]]]) -> None:
         rows = self.layout.rows(view)
         for index, live in found:
-            for row in np.flatnonzero(LOUD[codes[index]]).tolist():
+            for row in np.flatnonzero(is_loud(codes[index])).tolist():
                 if any(_holds(one, rows[row]) for one in live):
                     codes[index, row] = Verdict.SKIPPED
 
@@ -86,7 +87,7 @@ class Exceptions:
         rows, columns = view.features.rows, self.layout.columns(view)
         for index, live in found:
             for one in live:
-                covered = LOUD[codes[index]] & _yes(one.columns(columns, rows), rows)
+                covered = is_loud(codes[index]) & _yes(one.columns(columns, rows), rows)
                 codes[index, covered] = Verdict.SKIPPED
 
 
