@@ -7,14 +7,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
 from guardproxy.codecs import PROTOCOLS, protocol_of_path
-from guardproxy.config.model import EVENTS, Address, RouteConfig, WebhookConfig
+from guardproxy.config.model import EVENTS, RouteConfig, WebhookConfig
+from guardproxy.config.readers import (
+    read_address,
+    read_batch_axis,
+    read_bucket,
+    read_names,
+    read_path,
+    read_plain_path,
+    read_pointer,
+    read_redact,
+    read_route_path,
+    read_statistics_store,
+    read_store,
+    read_target,
+    read_texts,
+    read_upstream,
+    read_url,
+)
 from guardproxy.decision import FailureMode, FailurePolicy, Reason
-from guardproxy.recording import redaction_problem
 from guardproxy.source import Entry, MappingNode, Node, Reader, Scalar
-from guardproxy.wire import parse_origin
 
 KEYS: Final = (
     "listen",
@@ -31,6 +45,9 @@ KEYS: Final = (
     "routes",
     "holds",
     "grpc",
+    "statistics",
+    "history",
+    "drift",
     "timeout",
     "log",
     "max_connections",
@@ -39,6 +56,7 @@ KEYS: Final = (
 ROUTE_KEYS: Final = (
     "path", "model", "on_failure", "protocol", "upstream", "upstream_path", "profile", "signature", "key", "features",
     "outputs", "timeout", "max_body", "methods", "buffer", "batch_axis", "request", "response", "reject_status",
+    "time",
 )  # fmt: skip
 POINTER_KEYS: Final = ("rows", "columns", "fields")
 """What `request` and `response` of a route may say."""
@@ -47,10 +65,9 @@ AUTO: Final = "auto"
 DEFAULT_PROTOCOL: Final = "open-inference"
 """What a route speaks that names no protocol and whose path tells none."""
 MAX_POINTED: Final = 1_000
-WEBHOOK_KEYS: Final = ("url", "events", "header_file")
+WEBHOOK_KEYS: Final = ("url", "events", "header_file", "secret_file")
 MAX_WEBHOOKS: Final = 16
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-_LATER_STORES: Final = ("redis:", "rediss:", "redis+sentinel:", "redis+cluster:")
 
 
 def _section(key: str) -> "_SectionReader":
@@ -76,53 +93,18 @@ def _webhooks(node: Node, reader: Reader, base: Path) -> dict[str, object | None
 
 def _webhook(node: Node, what: str, reader: Reader, base: Path) -> WebhookConfig | None:
     entries = reader.mapping(node, what, WEBHOOK_KEYS, required=("url",))
-    url = _url(entries["url"].value, f"{what}, url", reader) if "url" in entries else None
+    url = read_url(entries["url"].value, f"{what}, url", reader) if "url" in entries else None
     events: tuple[str, ...] = EVENTS
     if "events" in entries:
         given = entries["events"].value
         items = (given,) if isinstance(given, Scalar) else reader.items(given, f"{what}, events")
         words = (reader.choice(item, f"{what}, events", {word: word for word in EVENTS}) for item in items)
         events = tuple(word for word in words if word is not None)
-    header = (
-        _path(entries["header_file"].value, f"{what}, header_file", reader, base)
-        if "header_file" in entries
-        else None
+    header, secret = (
+        read_path(entries[key].value, f"{what}, {key}", reader, base) if key in entries else None
+        for key in ("header_file", "secret_file")
     )
-    return None if url is None else WebhookConfig(url, events, header, node.place)
-
-
-def _url(node: Node, what: str, reader: Reader) -> str | None:
-    text = reader.text(node, what, max_length=2_000)
-    if text is None:
-        return None
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        parts, good = urlsplit(""), False
-    if not good or not text.isascii() or not text.isprintable() or " " in text:
-        reader.report(
-            "E208", f"{what} must be an http or https address", node.place, "write https://host/path"
-        )
-        return None
-    if parts.username is not None or parts.password is not None:
-        reader.report(
-            "E208",
-            f"{what} must not carry a password: it would stand in logs",
-            node.place,
-            "put a line such as `Authorization: Bearer ...` into a file and name it as header_file",
-        )
-        return None
-    return text
-
-
-def _redact(node: Node, what: str, reader: Reader) -> tuple[str, ...]:
-    names = reader.texts(node, what)
-    for name in names:
-        problem = redaction_problem(name)
-        if problem is not None:
-            reader.report("E208", f"{what}: {problem}", node.place)
-    return tuple(name for name in names if redaction_problem(name) is None)
+    return None if url is None else WebhookConfig(url, events, header, secret, node.place)
 
 
 def _routes(node: Node, reader: Reader, base: Path) -> list[RouteConfig]:
@@ -201,7 +183,7 @@ def _pointers(node: Node, key: str, what: str, reader: Reader) -> dict[str, obje
         if name == "fields":
             found[f"{key}_fields"] = _pointed(entry.value, called, reader)
         else:
-            found[f"{key}_{name}"] = _pointer(entry.value, called, reader)
+            found[f"{key}_{name}"] = read_pointer(entry.value, called, reader)
     return found
 
 
@@ -211,7 +193,7 @@ def _pointed(node: Node, what: str, reader: Reader) -> tuple[tuple[str, str], ..
     if len(entries) > MAX_POINTED:
         reader.report("E208", f"{what} may name at most {MAX_POINTED:,} fields", node.place)
         return None
-    found = [(name, _pointer(entry.value, f"{what}.{name}", reader)) for name, entry in entries.items()]
+    found = [(name, read_pointer(entry.value, f"{what}.{name}", reader)) for name, entry in entries.items()]
     return tuple((name, pointer) for name, pointer in found if pointer is not None)
 
 
@@ -233,6 +215,17 @@ def _policy(node: Node, what: str, reader: Reader) -> FailurePolicy | None:
     known = {Reason(key): mode for key, mode in modes.items() if mode is not None}
     return None if default is None else FailurePolicy(default, known)
 
+
+_TIMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("field", "feature", "column"), "name the feature as `time` of the route"),
+        **dict.fromkeys(
+            ("event", "event_time"), "write header, and send Guardproxy-Event-Time with each request"
+        ),
+        **dict.fromkeys(("now", "processing", "ingestion"), "write arrival"),
+    }
+)
+"""Words that people have for when a request happened."""
 
 _SERVERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -269,121 +262,11 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
 """Words that people have for the reasons."""
 
 
-def _texts(node: Node, what: str, reader: Reader, _base: Path) -> tuple[str, ...]:
-    return reader.texts(node, what)
-
-
-def _names(node: Node, what: str, reader: Reader, _base: Path) -> tuple[str, ...]:
-    names = reader.texts(node, what)
-    twice = next((name for position, name in enumerate(names) if name in names[:position]), None)
-    if twice is not None:
-        reader.report(
-            "E208", f"{what} names {twice!r} twice", node.place, "each column has a name of its own"
-        )
-    return names
-
-
-def _route_path(node: Node, what: str, reader: Reader) -> str | None:
-    path = reader.text(node, what, max_length=1_000)
-    if path is None:
-        return None
-    if (
-        not path.startswith("/")
-        or any(not 0x21 <= ord(char) <= 0x7E for char in path)
-        or "?" in path
-        or "#" in path
-    ):
-        reader.report("E208", f"{what} must be a path such as /v2/models/demand/infer", node.place)
-        return None
-    return path
-
-
-def _plain_path(node: Node, what: str, reader: Reader) -> str | None:
-    path = _route_path(node, what, reader)
-    if path is not None and ("*" in path or "{" in path):
-        reader.report("E208", f"{what} must be a path without placeholders", node.place)
-        return None
-    return path
-
-
-def _batch_axis(node: Node, what: str, reader: Reader) -> bool | None:
-    return reader.choice(
-        node, what, {"first": True, "none": False}, foreign={"no": "write none", "0": "write first"}
-    )
-
-
-def _pointer(node: Node, what: str, reader: Reader) -> str | None:
-    pointer = node.value if isinstance(node, Scalar) and isinstance(node.value, str) else None
-    if pointer is None or (pointer and not pointer.startswith("/")):
-        reader.report(
-            "E206",
-            f"{what} must be a JSON Pointer such as /data/rows",
-            node.place,
-            'write each step behind a slash, an item of an array by its number: /data/0/age; "" is the whole',
-        )
-        return None
-    return pointer
-
-
-def _path(node: Node, what: str, reader: Reader, base: Path) -> Path | None:
-    text = reader.text(node, what)
-    return None if text is None else base / text
-
-
-def _upstream(node: Node, what: str, reader: Reader) -> str | None:
-    text = reader.text(node, what)
-    if text is None:
-        return None
-    try:
-        parse_origin(text)
-    except ValueError as error:
-        reader.report("E208", f"{what}: {error}", node.place)
-        return None
-    return text
-
-
-def _address(node: Node, what: str, reader: Reader) -> Address | None:
-    text = str(node.value) if isinstance(node, Scalar) else ""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not port.isascii() or int(port) > 65535:
-        reader.report("E208", f"{what} must be HOST:PORT, such as 127.0.0.1:8080", node.place)
-        return None
-    return Address(host.strip("[]"), int(port))
-
-
-def _target(node: Node, what: str, reader: Reader) -> Address | None:
-    address = _address(node, what, reader)
-    if address is None or (address.port and "/" not in address.host):
-        return address
-    reader.report("E208", f"{what} must be HOST:PORT of a gRPC server, such as 127.0.0.1:8001", node.place)
-    return None
-
-
-def _store(node: Node, _what: str, reader: Reader, base: Path) -> Path | None:
-    text = reader.text(node, "store")
-    if text is None:
-        return None
-    if text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
-        return base / text.removeprefix("sqlite:///")
-    known = (
-        "this version keeps holds in SQLite only"
-        if text.startswith(_LATER_STORES)
-        else f"{text!r} is no store"
-    )
-    reader.report(
-        "E208",
-        f"store: {known}",
-        node.place,
-        "write sqlite:///guardproxy.db (four slashes for an absolute path)",
-    )
-    return None
-
-
 _KeyReader = Callable[[Node, str, Reader, Path], object | None]
 _SectionReader = Callable[[Node, Reader, Path], dict[str, object | None]]
 
 _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
-    "path": ("path", lambda node, what, reader, _: _route_path(node, what, reader)),
+    "path": ("path", lambda node, what, reader, _: read_route_path(node, what, reader)),
     "model": ("model", lambda node, what, reader, _: reader.text(node, what, max_length=200)),
     "on_failure": ("on_failure", lambda node, what, reader, _: _policy(node, what, reader)),
     "protocol": (
@@ -392,21 +275,22 @@ _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
             node, what, {p: p for p in (*PROTOCOLS, AUTO)}, foreign=_SERVERS
         ),
     ),
-    "upstream": ("upstream", lambda node, what, reader, _: _upstream(node, what, reader)),
-    "upstream_path": ("upstream_path", lambda node, what, reader, _: _plain_path(node, what, reader)),
-    "profile": ("profile", _path),
-    "signature": ("signature", _path),
-    "key": ("key", _names),
-    "features": ("features", _names),
-    "outputs": ("outputs", _names),
+    "upstream": ("upstream", lambda node, what, reader, _: read_upstream(node, what, reader)),
+    "upstream_path": ("upstream_path", lambda node, what, reader, _: read_plain_path(node, what, reader)),
+    "profile": ("profile", read_path),
+    "signature": ("signature", read_path),
+    "key": ("key", read_names),
+    "features": ("features", read_names),
+    "outputs": ("outputs", read_names),
     "timeout": (
         "timeout_s",
         lambda node, what, reader, _: reader.duration(node, what, low=0.01, high=86_400),
     ),
     "max_body": ("max_body", lambda node, what, reader, _: reader.size(node, what, low=1, high=2**32)),
-    "methods": ("methods", _texts),
+    "methods": ("methods", read_texts),
+    "time": ("time", lambda node, what, reader, _: reader.text(node, what, max_length=200)),
     "buffer": ("buffer", lambda node, what, reader, _: reader.flag(node, what)),
-    "batch_axis": ("batch_axis", lambda node, what, reader, _: _batch_axis(node, what, reader)),
+    "batch_axis": ("batch_axis", lambda node, what, reader, _: read_batch_axis(node, what, reader)),
     "reject_status": (
         "reject_status",
         lambda node, what, reader, _: reader.integer(node, what, low=400, high=599),
@@ -415,8 +299,8 @@ _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
 
 _NESTED: Final[Mapping[str, Mapping[str, tuple[str, _KeyReader]]]] = {
     "admin": {
-        "listen": ("admin", lambda node, what, reader, _: _address(node, what, reader)),
-        "tokens_file": ("tokens_file", _path),
+        "listen": ("admin", lambda node, what, reader, _: read_address(node, what, reader)),
+        "tokens_file": ("tokens_file", read_path),
         "auth": (
             "auth",
             lambda node, what, reader, _: reader.choice(node, what, {"tokens": "tokens", "none": "none"}),
@@ -447,7 +331,7 @@ _NESTED: Final[Mapping[str, Mapping[str, tuple[str, _KeyReader]]]] = {
         ),
     },
     "recording": {
-        "dir": ("record_dir", _path),
+        "dir": ("record_dir", read_path),
         "per_minute": (
             "record_per_minute",
             lambda node, what, reader, _: reader.integer(node, what, low=2, high=100_000),
@@ -460,14 +344,57 @@ _NESTED: Final[Mapping[str, Mapping[str, tuple[str, _KeyReader]]]] = {
             "record_max_age_s",
             lambda node, what, reader, _: reader.duration(node, what, low=60, high=3_660 * 86_400),
         ),
-        "redact": ("record_redact", lambda node, what, reader, _: _redact(node, what, reader)),
+        "redact": ("record_redact", lambda node, what, reader, _: read_redact(node, what, reader)),
     },
     "grpc": {
-        "listen": ("grpc_listen", lambda node, what, reader, _: _address(node, what, reader)),
-        "upstream": ("grpc_upstream", lambda node, what, reader, _: _target(node, what, reader)),
+        "listen": ("grpc_listen", lambda node, what, reader, _: read_address(node, what, reader)),
+        "upstream": ("grpc_upstream", lambda node, what, reader, _: read_target(node, what, reader)),
         "max_message": (
             "grpc_max_message",
             lambda node, what, reader, _: reader.size(node, what, low=4096, high=2**31 - 1),
+        ),
+    },
+    "statistics": {
+        "store": ("statistics_store", read_statistics_store),
+        "password_file": ("statistics_password_file", read_path),
+        "bucket": ("bucket_s", lambda node, what, reader, _: read_bucket(node, what, reader)),
+        "grace": ("grace_s", lambda node, what, reader, _: reader.duration(node, what, high=3_600)),
+        "time": (
+            "event_time",
+            lambda node, what, reader, _: reader.choice(
+                node, what, {"arrival": False, "header": True}, foreign=_TIMES
+            ),
+        ),
+    },
+    "history": {
+        "max_entities": (
+            "history_max_entities",
+            lambda node, what, reader, _: reader.integer(node, what, low=100, high=100_000_000),
+        ),
+        "max_age": (
+            "history_max_age_s",
+            lambda node, what, reader, _: reader.duration(node, what, low=1, high=3_660 * 86_400),
+        ),
+        "season": (
+            "history_season",
+            lambda node, what, reader, _: reader.choice(
+                node, what, {s: s for s in ("weekday", "hour", "none")}
+            ),
+        ),
+        "wait": ("history_wait_s", lambda node, what, reader, _: reader.duration(node, what, high=1)),
+    },
+    "drift": {
+        "run_length": (
+            "drift_run_length_s",
+            lambda node, what, reader, _: reader.duration(node, what, low=3_600, high=3_660 * 86_400),
+        ),
+        "tolerance": (
+            "drift_tolerance",
+            lambda node, what, reader, _: reader.number(node, what, low=0.0, high=1.0),
+        ),
+        "cooldown": (
+            "drift_cooldown_s",
+            lambda node, what, reader, _: reader.duration(node, what, high=365 * 86_400),
         ),
     },
 }
@@ -480,12 +407,12 @@ SECTIONS: Final[Mapping[str, _SectionReader]] = {
     "routes": lambda node, reader, base: {"routes": tuple(_routes(node, reader, base))},
 }
 ROOT_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
-    "listen": ("listen", lambda node, what, reader, _: _address(node, what, reader)),
-    "store": ("store", _store),
-    "rules": ("rules", _path),
-    "rules_candidate": ("rules_candidate", _path),
-    "state": ("state", _path),
-    "upstream": ("upstream", lambda node, what, reader, _: _upstream(node, what, reader)),
+    "listen": ("listen", lambda node, what, reader, _: read_address(node, what, reader)),
+    "store": ("store", read_store),
+    "rules": ("rules", read_path),
+    "rules_candidate": ("rules_candidate", read_path),
+    "state": ("state", read_path),
+    "upstream": ("upstream", lambda node, what, reader, _: read_upstream(node, what, reader)),
     "log": (
         "log",
         lambda node, what, reader, _: reader.choice(node, what, {level: level for level in LOG_LEVELS}),

@@ -12,7 +12,7 @@ from guardproxy.decision import FailurePolicy
 from guardproxy.source import Place
 
 NOWHERE: Final = Place(1, 1)
-EVENTS: Final = ("breaker", "reload", "hold")
+EVENTS: Final = ("breaker", "reload", "hold", "drift", "window")
 """What a webhook may be told of."""
 
 
@@ -39,7 +39,7 @@ class RouteConfig:
     No `methods` are those of the protocol. `request_rows` and the like are JSON Pointers, None where none is given;
     `request_fields` and `response_fields` pairs of a name and a pointer. `batch_axis` says that the first axis of a V2
     tensor counts rows. `upstream_path` is the path under which guarded requests go upstream, if it is not their own. Without a `timeout_s` that
-    of the configuration holds.
+    of the configuration holds. `time` names the feature that says when a row happened, None where the request's own time does.
     """
 
     path: str
@@ -65,6 +65,7 @@ class RouteConfig:
     response_columns: str | None = None
     response_fields: tuple[tuple[str, str], ...] = ()
     reject_status: int = 422
+    time: str | None = None
     place: Place = NOWHERE
 
     @property
@@ -78,11 +79,13 @@ class RouteConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
-    """An address that is told of `events`. `header_file` holds one header line, such as `Authorization: Bearer ...`."""
+    """An address that is told of `events`. `header_file` holds one header line, such as `Authorization: Bearer ...`;
+    `secret_file` the secret by which what is sent is signed."""
 
     url: str
     events: tuple[str, ...] = EVENTS
     header_file: Path | None = None
+    secret_file: Path | None = None
     place: Place = NOWHERE
 
 
@@ -96,6 +99,11 @@ class Config:
     `state` is where the last good rules are kept. The `record_` values are those of `recording.Options`. gRPC calls are
     taken at `grpc_listen`, if that is not None, and sent on to `grpc_upstream`; a message has at most `grpc_max_message`
     bytes.
+
+    `statistics_store` is a URL, None where statistics stand beside the holds; they are counted in buckets of `bucket_s` seconds, which
+    close `grace_s` after their end. `event_time` says that a request's header tells when it happened. `history_season` is
+    `weekday`, `hour` or `none`; a reply waits at most `history_wait_s` for an entity that another replica knows. While nothing
+    drifts, a model has a false alarm once in `drift_run_length_s` on average.
     """
 
     file: str = "guardproxy.yaml"
@@ -128,6 +136,18 @@ class Config:
     grpc_listen: Address | None = None
     grpc_upstream: Address | None = None
     grpc_max_message: int = 64 * 1024 * 1024
+    statistics_store: str | None = None
+    statistics_password_file: Path | None = None
+    bucket_s: float = 60.0
+    grace_s: float = 10.0
+    event_time: bool = False
+    history_max_entities: int = 1_000_000
+    history_max_age_s: float = 90 * 86_400.0
+    history_season: str = "weekday"
+    history_wait_s: float = 0.002
+    drift_run_length_s: float = 30 * 86_400.0
+    drift_tolerance: float = 0.05
+    drift_cooldown_s: float = 6 * 3_600.0
 
     @property
     def state_folder(self) -> Path:

@@ -34,6 +34,7 @@ def schema() -> dict[str, object]:
         "request": pointers,
         "response": pointers,
         "reject_status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "time": text,
     }
     route = {
         "type": "object",
@@ -42,17 +43,27 @@ def schema() -> dict[str, object]:
         "properties": {key: properties[key] for key in ROUTE_KEYS},
     }
     positive = {"type": "integer", "minimum": 1}
+    share = {"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?\s?%$", "minimum": 0, "maximum": 1}
+    times = {"enum": ["arrival", "header"]}
     sections: dict[str, dict[str, object]] = {
         "admin": {"listen": text, "tokens_file": text, "auth": {"enum": ["tokens", "none"]}},
         "holds": {"undo": duration, "max_open": positive},
         "reload": {"every": duration, "debounce": duration, "tests": {"type": "boolean"}},
-        "candidate": {"sample": {"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?\s?%$", "minimum": 0, "maximum": 1}},
+        "candidate": {"sample": share},
         "grpc": {"listen": text, "upstream": text, "max_message": size},
+        "statistics": {"store": text, "password_file": text, "bucket": duration, "grace": duration, "time": times},
+        "history": {"max_entities": positive, "max_age": duration, "season": {"enum": ["weekday", "hour", "none"]}, "wait": duration},
+        "drift": {"run_length": duration, "tolerance": share, "cooldown": duration},
         "recording": {"dir": text, "per_minute": positive, "max_size": size, "max_age": duration, "redact": texts},
     }  # fmt: skip
     webhook = {
         **_closed(
-            {"url": text, "events": {"type": "array", "items": {"enum": [*EVENTS]}}, "header_file": text}
+            {
+                "url": text,
+                "events": {"type": "array", "items": {"enum": [*EVENTS]}},
+                "header_file": text,
+                "secret_file": text,
+            }
         ),
         "required": ["url"],
     }
