@@ -50,6 +50,7 @@ class Api:
             "reload_rules": self._reload_rules,
             "rearm_rule": self._rearm_rule,
             "list_windows": self._list_windows,
+            "list_signals": self._list_signals,
             "list_routes": self._list_routes,
         }
 
@@ -132,6 +133,9 @@ class Api:
 
     async def _list_windows(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return json_response(self._services.windows())
+
+    async def _list_signals(self, _request: web.Request, _principal: Principal | None) -> web.Response:
+        return json_response(self._services.signals())
 
     async def _list_routes(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return json_response(self._services.overview())

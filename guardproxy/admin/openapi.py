@@ -103,6 +103,10 @@ _OPERATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "errors": (404, 409),
     },
     "list_windows": {"summary": "Live counters", "ok": {"type": "object"}},
+    "list_signals": {
+        "summary": "Each field's learned shares beside the last hour and day",
+        "ok": {"type": "object"},
+    },
     "list_routes": {
         "summary": "What is guarded and how, and what could not be judged, by reason",
         "ok": _object("ruleset", "unguarded", "routes", "grpc"),

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from guardproxy.admin import text
+from guardproxy.admin import cellchart, text
 from guardproxy.admin.access import Gate, Principal, cookie_name
 from guardproxy.admin.api import Handler, filter_of, rearm
 from guardproxy.admin.deciding import Wish, cells_from_form, decide, undo
@@ -20,6 +20,7 @@ from guardproxy.admin.problems import ProblemError
 from guardproxy.admin.rendering import TYPES, environment, rule_view, static_files, window_view
 from guardproxy.admin.services import AdminServices
 from guardproxy.admin.sessions import LIFETIME_S
+from guardproxy.admin.signals import model_views, summary_of
 from guardproxy.admin.tokens import Role, Token
 from guardproxy.admin.views import (
     REASONS,
@@ -75,6 +76,7 @@ class Pages:
             "form_reload": self._reload,
             "form_rearm": self._rearm,
             "page_windows": self._windows,
+            "page_signals": self._signals,
             "page_login": self._login,
             "form_login": self._log_in,
             "form_logout": self._log_out,
@@ -267,6 +269,18 @@ class Pages:
             models=[window_view(model) for model in windows.get("models", ())],
             facts={key: value for key, value in windows.items() if not isinstance(value, (list, dict))},
             overview=self._services.overview(),
+        )
+
+    async def _signals(self, _request: web.Request, principal: Principal | None) -> web.StreamResponse:
+        models = model_views(self._services.signals())
+        return self._render(
+            "signals.html",
+            principal,
+            strip=await self._strip(),
+            models=models,
+            summary=summary_of(models),
+            width=cellchart.WIDTH,
+            height=cellchart.HEIGHT,
         )
 
     async def _login(self, request: web.Request, _principal: Principal | None) -> web.StreamResponse:

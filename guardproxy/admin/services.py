@@ -43,6 +43,9 @@ class AdminServices:
 
     - `windows`: `{"models": [{"model", "rows", "outcomes": {word: count}, "fields": [{"field", ...numbers}]}]}`;
       other keys are shown as they are.
+    - `signals`: `{"models": [{"model", "state", "sentence", "profile", "profile_state", "rows", "age", "fields": [{"field",
+      "state", "sentence", "ordered", "specials", "rows": {"1h", "24h"}, "cells": [{"cell", "learned", "low", "high", "1h",
+      "24h", "outside"}]}]}]}`: shares from 0 to 1, None where there were no rows; the last `specials` cells stand for no value of the field.
     - `rules`: one mapping per rule: `rule`, `model`, `mode`, `action`, `severity`, `owner`, `why`, `file`, `line`,
       `verdicts: {ok, violated, unknown, error}`; absent keys are shown as a dash.
     - `overview`: `ruleset` (fingerprint), `unguarded` (counts by reason), `routes` (list of mappings), `grpc` (`listen`,
@@ -71,6 +74,7 @@ class AdminServices:
     check_override: Callable[[Hold, Mapping[str, Cell]], tuple[str, ...]]
     changed: Callable[[Hold], None] = _ignore
     degraded: Callable[[], Sequence[str]] = tuple
+    signals: Callable[[], Mapping[str, Any]] = dict
     rollout: Callable[[], Mapping[str, Any]] = dict
     reload: Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]] = _no_reload
     rearm: Callable[[str, str, str], bool | None] = _no_rule

@@ -63,6 +63,56 @@ WINDOWS = {
         }
     ],
 }  # fmt: skip
+
+
+def _cells(learned: list[float], hour: list[float] | None, day: list[float]) -> list[dict[str, Any]]:
+    names = [
+        "-7.5 to 4",
+        "4 to 9",
+        "9 to 14",
+        "14 to 19",
+        "19 to 26",
+        "26 to 38",
+        "below",
+        "above",
+        "missing",
+        "type",
+    ]
+    return [
+        {"cell": name, "learned": one, "low": max(one * 0.9 - 0.002, 0.0), "high": one * 1.1 + 0.002, "outside": hour is not None and abs(hour[at] - one) > 0.02, "1h": None if hour is None else hour[at], "24h": day[at]}
+        for at, (name, one) in enumerate(zip(names, learned, strict=True))
+    ]  # fmt: skip
+
+
+_EVEN = [0.17, 0.17, 0.16, 0.17, 0.16, 0.16, 0.0001, 0.0001, 0.01, 0.0001]
+SIGNALS: dict[str, Any] = {
+    "models": [
+        {
+            "model": "bike-demand", "state": "alarm", "sentence": "temperature of bike-demand has moved up", "profile": "5de3f22a",
+            "profile_state": "approved", "rows": {"1h": 812, "24h": 10_024}, "age": 1.2,
+            "fields": [
+                {
+                    "field": "humidity", "state": "quiet", "sentence": "", "ordered": 6, "specials": 4,
+                    "rows": {"1h": 812, "24h": 10_024}, "cells": _cells(_EVEN, _EVEN, _EVEN),
+                },
+                {
+                    "field": "temperature", "state": "alarm",
+                    "sentence": "moved up: 41 % of rows lie above 26, 16 % did (since 14:05)", "ordered": 6, "specials": 4,
+                    "rows": {"1h": 812, "24h": 10_024},
+                    "cells": _cells(_EVEN, [0.02, 0.05, 0.1, 0.17, 0.24, 0.41, 0.0, 0.0, 0.01, 0.0], _EVEN),
+                },
+                {
+                    "field": "weather<script>", "state": "watch", "sentence": "", "ordered": 0, "specials": 4, "rows": {"1h": 0, "24h": 900},
+                    "cells": [
+                        {"cell": name, "learned": 0.3, "low": 0.2, "high": 0.4, "1h": None, "24h": 0.25}
+                        for name in ("clear", "mist", "<b>rain</b>", "other", "unseen", "missing", "type")
+                    ],
+                },
+                {"field": "station", "state": "unlearned", "sentence": "", "ordered": 0, "specials": 0, "rows": {}, "cells": []},
+            ],
+        }
+    ]
+}  # fmt: skip
 OVERVIEW = {
     "ruleset": "9f2c41d0aa73",
     "unguarded": {"undecodable": 2, "fault": 1},
@@ -159,6 +209,7 @@ class Served:
             ready=lambda: self.ready,
             metrics=lambda: b"guardproxy_requests_total 1\n",
             windows=lambda: WINDOWS,
+            signals=lambda: SIGNALS,
             rules=lambda: RULES,
             decision=lambda decision_id: {"id": decision_id} if decision_id == "dec_0001" else None,
             overview=lambda: OVERVIEW,

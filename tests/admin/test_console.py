@@ -338,6 +338,7 @@ def test_no_page_is_wider_than_its_screen(
             "/holds/hld_000050",
             "/rules",
             "/windows",
+            "/signals",
             "/?view=decided",
             "/holds/none",
         ):
@@ -363,6 +364,39 @@ def test_every_control_has_a_name_and_every_drawing_a_title(browser: Browser, se
         assert page.locator("h1").count() == 1
 
 
+def test_signals_put_what_drifts_first_and_say_the_same_in_the_drawing_and_the_table(
+    browser: Browser, served: Served
+) -> None:
+    with opened(browser, served, "viewer-a") as page:
+        page.goto(f"{served.url}/signals")
+        assert page.inner_text(".head p") == "1 field drifts, 1 being watched"
+        names = [each.split(" ")[0] for each in page.locator(".signal h3").all_inner_texts()]
+        assert names == ["temperature", "weather<script>", "humidity", "station"]
+        drifting = page.locator(".signal").first
+        assert "moved up: 41 % of rows lie above 26" in drifting.inner_text()
+        drawn = drifting.locator("svg.cells path.c-out").count()
+        drifting.locator("summary").click()
+        told = drifting.locator("tbody tr.out").all_inner_texts()
+        assert drawn == len(told) == 5
+        assert "41 %" in told[-1]
+        assert page.locator(".signal").nth(1).locator("svg.cells circle").count() == 0
+
+
+def test_a_cell_without_rows_in_the_hour_is_a_dash_not_a_zero(browser: Browser, served: Served) -> None:
+    with opened(browser, served, "viewer-a") as page:
+        page.goto(f"{served.url}/signals")
+        watched = page.locator(".signal").nth(1)
+        watched.locator("summary").click()
+        first = watched.locator("tbody tr").first.inner_text().split("\t")
+        assert first[0] == "clear"
+        assert first[-2:] == ["–", "25 %"]
+
+
+def test_signals_as_json_are_what_the_page_is_made_of(served: Served) -> None:
+    assert served.call("GET", "/v1/signals", "viewer-a").json["models"][0]["fields"][1]["state"] == "alarm"
+    assert served.call("GET", "/v1/signals").status == 401
+
+
 DIAGNOSIS = (
     "error[E106]: there is no field '<img src=x onerror=alert(1)>'\n --> rules/a.guard.yaml:7:12\n  |\n7 | \u202eevil\n"
     + "x" * 400
@@ -374,7 +408,7 @@ def test_refused_rules_stand_on_every_page_with_their_diagnosis(browser: Browser
         Alert("bad", "The rule files are refused. Served are the last good rules.", DIAGNOSIS)
     )
     with opened(browser, served, "reviewer-a", scripts=False, width=360) as page:
-        for path in ("/", "/holds/hld_000001", "/rules", "/windows"):
+        for path in ("/", "/holds/hld_000001", "/rules", "/windows", "/signals"):
             page.goto(served.url + path)
             banner = page.locator("section.banner.bad")
             assert "The rule files are refused" in banner.inner_text()
