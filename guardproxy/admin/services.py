@@ -43,7 +43,7 @@ class AdminServices:
 
     - `windows`: `{"models": [{"model", "rows", "outcomes": {word: count}, "fields": [{"field", ...numbers}]}]}`;
       other keys are shown as they are.
-    - `signals`: `{"models": [{"model", "state", "sentence", "profile", "profile_state", "rows", "age", "fields": [{"field",
+    - `signals`: `{"models": [{"model", "state", "sentence", "profile", "profile_state", "rows", "age_s", "fields": [{"field",
       "state", "sentence", "ordered", "specials", "rows": {"1h", "24h"}, "cells": [{"cell", "learned", "low", "high", "1h",
       "24h", "outside"}]}]}]}`: shares from 0 to 1, None where there were no rows; the last `specials` cells stand for no value of the field.
     - `rules`: one mapping per rule: `rule`, `model`, `mode`, `action`, `severity`, `owner`, `why`, `file`, `line`,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from guardproxy.admin.cellchart import CellShares, Chart, chart_of
+from guardproxy.admin.text import duration
 
 STATES: Final[Mapping[str, str]] = {
     "alarm": "drift",
@@ -69,9 +70,9 @@ def _model(said: Mapping[str, Any]) -> ModelView:
     fields = sorted(
         (_field(each) for each in said.get("fields", ())), key=lambda each: order.index(each.state)
     )
-    facts = {
-        key: said[key] for key in ("profile", "profile_state", "rows", "age") if said.get(key) is not None
-    }
+    facts = {key: said[key] for key in ("profile", "profile_state", "rows") if said.get(key) is not None}
+    if said.get("age_s") is not None:
+        facts["counted"] = f"{duration(float(said['age_s']))} ago"
     state = _state(said)
     return ModelView(
         model=str(said.get("model", "")),

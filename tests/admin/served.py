@@ -89,7 +89,7 @@ SIGNALS: dict[str, Any] = {
     "models": [
         {
             "model": "bike-demand", "state": "alarm", "sentence": "temperature of bike-demand has moved up", "profile": "5de3f22a",
-            "profile_state": "approved", "rows": {"1h": 812, "24h": 10_024}, "age": 1.2,
+            "profile_state": "approved", "rows": {"1h": 812, "24h": 10_024}, "age_s": 1.2,
             "fields": [
                 {
                     "field": "humidity", "state": "quiet", "sentence": "", "ordered": 6, "specials": 4,

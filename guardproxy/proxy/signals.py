@@ -1,0 +1,125 @@
+"""What the Signals page is made of: each field's learned shares beside those of the last hour and day.
+
+Decides when a share counts as outside of its band: by more than as many rows do by chance. The bands are those of the drift
+alarms; the alarm's own words are left to `drift`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from guardproxy.profile.cells import SPECIAL_CELLS
+from guardproxy.profile.model import Profile
+from guardproxy.stats.bands import band_of
+from guardproxy.stats.layout import Layout, Span
+from guardproxy.stats.snapshot import Counted, Snapshot
+from guardproxy.table import Floats
+
+HOUR: Final = "1h"
+DAY: Final = "24h"
+_CHANCE: Final = 3.5
+"""How many standard deviations of a share, as so many rows draw it, are put down to chance: about one cell in 2,000."""
+
+
+def signals_of(
+    model: str,
+    profile: Profile | None,
+    layout: Layout,
+    snapshot: Snapshot,
+    drift: Mapping[str, Any],
+    *,
+    now: float,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Return one model's signals as plain JSON values; `drift` is what the model's drift keeper reports of it."""
+    states = {str(each["field"]): each for each in drift.get("fields", ())}
+    spans = {span.name: span for span in layout.spans}
+    names = [*spans, *(name for name in states if name not in spans)]
+    alarm = drift.get("alarm") or {}
+    return {
+        "model": model,
+        "state": _state_of(drift, states),
+        "sentence": str(alarm.get("message", "")),
+        "profile": None if profile is None else profile.version,
+        "rows": {length: _rows(snapshot, length) for length in (HOUR, DAY)},
+        "age_s": None if snapshot.since is None else round(max(0.0, now - snapshot.at), 1),
+        "fields": [
+            _field(name, spans.get(name), states.get(name, {}), snapshot, tolerance) for name in names
+        ],
+    }
+
+
+def _state_of(drift: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]]) -> str:
+    if drift.get("alarm"):
+        return "alarm"
+    found = {str(each.get("state")) for each in states.values()}
+    return next((state for state in ("watch", "quiet", "warming") if state in found), "unlearned")
+
+
+def _rows(snapshot: Snapshot, length: str) -> int:
+    window = snapshot.windows.get(length)
+    return 0 if window is None else window.rows
+
+
+def _field(
+    name: str, span: Span | None, said: Mapping[str, Any], snapshot: Snapshot, tolerance: float
+) -> dict[str, Any]:
+    alarm = said.get("alarm") or {}
+    found: dict[str, Any] = {
+        "field": name,
+        "state": str(said.get("state", "unlearned")),
+        "sentence": str(alarm.get("message", "")),
+        "ordered": 0,
+        "specials": 0,
+        "rows": {},
+        "cells": [],
+    }
+    if span is None:
+        return found
+    counted = {length: _counts(snapshot.windows.get(length), span) for length in (HOUR, DAY)}
+    return {
+        **found,
+        "ordered": span.cells.ordered,
+        "specials": SPECIAL_CELLS,
+        "rows": {length: int(counts.sum()) for length, counts in counted.items()},
+        "cells": _cells(span, counted[HOUR], counted[DAY], tolerance),
+    }
+
+
+def _counts(window: Counted | None, span: Span) -> Floats:
+    if window is None:
+        return np.zeros(span.cells.size)
+    return window.counts[span.part].astype(np.float64)
+
+
+def _cells(span: Span, hour: Floats, day: Floats, tolerance: float) -> list[dict[str, Any]]:
+    spread = np.array(span.cells.spread) if span.cells.spread else None
+    band = band_of(np.array(span.cells.counts, dtype=np.float64), tolerance=tolerance, spread=spread)
+    hours, days = _shares(hour), _shares(day)
+    return [
+        {
+            "cell": cell,
+            "learned": float(band.share[place]),
+            "low": float(band.low[place]),
+            "high": float(band.high[place]),
+            HOUR: None if hours is None else hours[place],
+            DAY: None if days is None else days[place],
+            "outside": hours is not None
+            and _outside(hours[place], float(band.low[place]), float(band.high[place]), float(hour.sum())),
+        }
+        for place, cell in enumerate(span.cells.names)
+    ]
+
+
+def _shares(counts: Floats) -> Sequence[float] | None:
+    rows = float(counts.sum())
+    return [float(count) / rows for count in counts] if rows else None
+
+
+def _outside(share: float, low: float, high: float, rows: float) -> bool:
+    """Tell whether a share lies outside its band by more than `rows` rows do by chance, and by more than one row."""
+    nearest = min(max(share, low), high)
+    chance = _CHANCE * math.sqrt(nearest * (1.0 - nearest) / rows) + 1.0 / rows
+    return abs(share - nearest) > chance
