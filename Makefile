@@ -28,9 +28,11 @@ bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.proxy
 
-# Chromium drives the console's tests. Where apt-get is not there, bring your own and set CHROMIUM.
+# Chromium drives the console's tests, redis-server keeps the statistics of those of the store. Where apt-get is not there, bring
+# your own and set CHROMIUM and REDIS_SERVER; on x86-64 with Python 3.11 the tests have a Redis of their own.
 system:
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1 || ($(call apt,chromium))
+	@command -v "$${REDIS_SERVER:-redis-server}" >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1 || ($(call apt,redis-server))
 
 define apt
 export DEBIAN_FRONTEND=noninteractive; SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \

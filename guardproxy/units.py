@@ -1,9 +1,10 @@
-"""Durations, sizes and shares as people write them.
+"""Durations, sizes, shares and moments as people write them.
 
 Decides the spelling (`250ms`, `16MiB`, `30%`) in both directions. Which unit a key takes is left to its reader.
 """
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _DURATIONS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -50,6 +51,11 @@ def format_duration(seconds: float) -> str:
         if amount >= 1 and amount == int(amount):
             return f"{int(amount)}{unit}"
     return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+
+
+def format_moment(at: float) -> str:
+    """Write Unix seconds as RFC 3339 in UTC, such as `2024-03-01T09:30:00Z`."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def format_size(size: int) -> str:

@@ -7,6 +7,8 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+pytest_plugins = ["tests.harness.redis_servers"]
+
 # Where `rich` is installed, structlog draws a traceback with every local variable: ten seconds for one fault of a guard.
 structlog.configure(
     processors=[

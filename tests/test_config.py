@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from guardproxy.config import Config, RouteConfig, parse_config, schema
-from guardproxy.config.keys import FAILURE_KEYS, KEYS, NESTED_KEYS, POINTER_KEYS, ROUTE_KEYS
+from guardproxy.config.keys import FAILURE_KEYS, KEYS, POINTER_KEYS, ROUTE_KEYS
+from guardproxy.config.sections import NESTED_KEYS
 from guardproxy.decision import FailureMode, FailurePolicy, Reason
 
 GOOD = """\
@@ -88,6 +89,23 @@ def test_no_authentication_is_refused_where_others_can_reach_it() -> None:
 def test_a_redis_store_says_that_this_version_has_none() -> None:
     _, problems = parse(GOOD.replace("sqlite:///holds.db", "redis://127.0.0.1/0"))
     assert "SQLite only" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("redis://ann:geheim@h/zero", "the database must be a number"),
+        ("redis+sentinel://ann:geheim@h:26379", "it does not name the primary"),
+        ("redis+cluster://ann:geheim@h/1", "a cluster has only database 0"),
+        ("redis://ann:geheim@h:99999", "Port out of range"),
+        ("mongodb://ann:geheim@h", "mongodb scheme is not known"),
+    ],
+)
+def test_a_bad_address_of_statistics_is_a_sentence_at_its_place(address: str, words: str) -> None:
+    _, (problem,) = parse(GOOD + f'statistics: {{store: "{address}"}}\n')
+    assert problem.startswith("16:21 E208 statistics.store: ")
+    assert words in problem
+    assert "geheim" not in problem
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a", "routes: {}", "routes: [1]", "admin: 3", "[[[[", "- &a *a"])

@@ -1,10 +1,19 @@
 """Durations, sizes and shares as people write them."""
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.units import format_duration, format_size, parse_duration, parse_share, parse_size
+from guardproxy.units import (
+    format_duration,
+    format_moment,
+    format_size,
+    parse_duration,
+    parse_share,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,10 @@ def test_a_share_is_read_as_a_fraction() -> None:
 def test_what_is_written_is_read_back(number: int) -> None:
     assert parse_duration(format_duration(number)) == number
     assert parse_size(format_size(number)) == number
+
+
+@given(st.integers(0, 2**33), st.sampled_from([0.0, 0.25, 0.5]))
+def test_a_moment_is_written_as_rfc_3339_that_says_the_same(seconds: int, part: float) -> None:
+    text = format_moment(seconds + part)
+    assert text.endswith("Z")
+    assert datetime.fromisoformat(text).timestamp() == seconds + part

@@ -49,6 +49,7 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/v1/rules/reload", "reload_rules", Role.OPERATOR),
     Endpoint("POST", "/v1/rules/{model}/{rule}/rearm", "rearm_rule", Role.OPERATOR),
     Endpoint("GET", "/v1/windows", "list_windows", Role.VIEWER),
+    Endpoint("GET", "/v1/drift", "list_drift", Role.VIEWER),
     Endpoint("GET", "/v1/signals", "list_signals", Role.VIEWER),
     Endpoint("GET", "/v1/routes", "list_routes", Role.VIEWER),
     Endpoint("GET", "/", "page_queue", Role.VIEWER, page=True),

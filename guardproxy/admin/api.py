@@ -50,6 +50,7 @@ class Api:
             "reload_rules": self._reload_rules,
             "rearm_rule": self._rearm_rule,
             "list_windows": self._list_windows,
+            "list_drift": self._list_drift,
             "list_signals": self._list_signals,
             "list_routes": self._list_routes,
         }
@@ -133,6 +134,15 @@ class Api:
 
     async def _list_windows(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return json_response(self._services.windows())
+
+    async def _list_drift(self, request: web.Request, _principal: Principal | None) -> web.Response:
+        models = list(self._services.drift()["models"])
+        wanted = _word(request, "model")
+        if wanted is not None:
+            models = [said for said in models if said["model"] == wanted]
+            if not models:
+                raise ProblemError(404, "no such model is guarded here")
+        return json_response({"models": models})
 
     async def _list_signals(self, _request: web.Request, _principal: Principal | None) -> web.Response:
         return json_response(self._services.signals())

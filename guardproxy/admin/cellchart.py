@@ -17,7 +17,6 @@ _RIGHT: Final = 592.0
 _TOP: Final = 8.0
 _BOTTOM: Final = 104.0
 _GAP: Final = 3.0
-_DOT: Final = 3.5
 _CHARACTER: Final = 6.4
 """About how wide a character of a label is."""
 _STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from guardproxy import __version__
 from guardproxy.admin.access import ENDPOINTS, Endpoint
+from guardproxy.admin.signals import STATES
 from guardproxy.admin.views import REASONS
 from guardproxy.holds import State
 from guardproxy.stores import MAX_LIMIT, Order
@@ -45,6 +46,41 @@ _SETTLED: Final = {
         "rev": {"type": "integer"},
         "state": {"enum": [*State]},
         "undo_until": {"type": ["string", "null"], "format": "date-time"},
+    },
+}
+_MOMENT: Final = {"type": "string", "format": "date-time"}
+_MOVED: Final = {
+    "type": ["object", "null"],
+    "required": ["raised_at", "message"],
+    "properties": {"raised_at": _MOMENT, "message": _TEXT},
+}
+_DRIFT: Final = {
+    "type": "object",
+    "required": ["models"],
+    "properties": {
+        "models": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["model", "alarm", "fields"],
+                "properties": {
+                    "model": _TEXT,
+                    "alarm": _MOVED,
+                    "fields": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["field", "state", "alarm"],
+                            "properties": {
+                                "field": _TEXT,
+                                "state": {"enum": [*STATES]},
+                                "alarm": _MOVED,
+                            },
+                        },
+                    },
+                },
+            },
+        }
     },
 }
 
@@ -103,6 +139,12 @@ _OPERATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "errors": (404, 409),
     },
     "list_windows": {"summary": "Live counters", "ok": {"type": "object"}},
+    "list_drift": {
+        "summary": "How each model's fields stand against what was learned: states, and alarms with what moved",
+        "parameters": [{"name": "model", "in": "query", "schema": _TEXT}],
+        "ok": _DRIFT,
+        "errors": (400, 404),
+    },
     "list_signals": {
         "summary": "Each field's learned shares beside the last hour and day",
         "ok": {"type": "object"},

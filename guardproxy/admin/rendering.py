@@ -76,7 +76,7 @@ def rule_view(rule: Mapping[str, Any]) -> dict[str, Any]:
     judged = sum(verdicts.get(word, 0) for word in ("ok", "violated", "unknown", "error"))
     unknown = verdicts.get("unknown", 0)
     return {
-        **{key: rule.get(key) for key in ("rule", "model", "title", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate")},
+        **{key: rule.get(key) for key in ("rule", "model", "title", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate", "window")},
         "verdicts": verdicts,
         "judged": judged,
         "blind": unknown > 0 and unknown == judged,

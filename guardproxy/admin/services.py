@@ -26,6 +26,10 @@ class Alert(NamedTuple):
     detail: str = ""
 
 
+def _no_models() -> Mapping[str, Any]:
+    return {"models": []}
+
+
 async def _no_reload() -> tuple[bool, Mapping[str, Any]]:
     raise ConflictError("no rules are configured, so there is nothing to read")
 
@@ -46,8 +50,11 @@ class AdminServices:
     - `signals`: `{"models": [{"model", "state", "sentence", "profile", "profile_state", "rows", "age_s", "fields": [{"field",
       "state", "sentence", "ordered", "specials", "rows": {"1h", "24h"}, "cells": [{"cell", "learned", "low", "high", "1h",
       "24h", "outside"}]}]}]}`: shares from 0 to 1, None where there were no rows; the last `specials` cells stand for no value of the field.
+    - `drift`: `{"models": [{"model", "alarm": {"raised_at", "message", ...} or None, "fields": [{"field", "state", "alarm", ...}]}]}`,
+      times in RFC 3339; `state` as for `signals`.
     - `rules`: one mapping per rule: `rule`, `model`, `mode`, `action`, `severity`, `owner`, `why`, `file`, `line`,
-      `verdicts: {ok, violated, unknown, error}`; absent keys are shown as a dash.
+      `verdicts: {ok, violated, unknown, error}`, for a rule of scope window `window: {state, since, firing_since, for_s, message}`;
+      absent keys are shown as a dash.
     - `overview`: `ruleset` (fingerprint), `unguarded` (counts by reason), `routes` (list of mappings), `grpc` (`listen`,
       `upstream`, `routes`, `calls` by what became of them, `faults`; None where no gRPC is taken).
 
@@ -75,6 +82,7 @@ class AdminServices:
     changed: Callable[[Hold], None] = _ignore
     degraded: Callable[[], Sequence[str]] = tuple
     signals: Callable[[], Mapping[str, Any]] = dict
+    drift: Callable[[], Mapping[str, Any]] = _no_models
     rollout: Callable[[], Mapping[str, Any]] = dict
     reload: Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]] = _no_reload
     rearm: Callable[[str, str, str], bool | None] = _no_rule

@@ -16,7 +16,7 @@ STATES: Final[Mapping[str, str]] = {
     "watch": "being watched",
     "quiet": "as learned",
     "warming": "too little traffic yet",
-    "unlearned": "nothing learned to compare with",
+    "unlearned": "nothing learned",
 }
 """What a person reads for each state, the most urgent first."""
 

@@ -15,9 +15,10 @@ from guardproxy.rules.checks import CHECK_KEYS, CHECK_PARTS
 from guardproxy.rules.definitions import KPI_KEYS
 from guardproxy.rules.exceptions import UNLESS_KEYS
 from guardproxy.rules.limits import LIMIT_KEYS
+from guardproxy.rules.past import REMEMBERED
 from guardproxy.rules.personal import PERSONAL
 from guardproxy.rules.reader import DEFAULT_KEYS, RULE_KEYS
-from guardproxy.rules.remedies import HOLD_KEYS
+from guardproxy.rules.remedies import AGE_KEYS, HOLD_KEYS
 from guardproxy.rules.scores import SCORE_KEYS
 from guardproxy.rules.sheets import DOCUMENT_KEYS, FORMAT
 
@@ -117,10 +118,17 @@ _SWITCHES: Final[Mapping[str, Shape]] = {
     "on_unknown": _words(["violate", "ignore"]),
     "on_error": _words(["violate", "ignore"]),
 }
+_AGED: Final[Shape] = {
+    "description": "What is remembered of the entity, if it is not older than max_age, such as 14d.",
+    "type": "object",
+    "additionalProperties": False,
+    "required": list(AGE_KEYS),
+    "properties": {"max_age": {**_DURATION, "description": DESCRIPTIONS["fallback.max_age"]}},
+}
 _FALLBACK: Final[Shape] = {
     "description": "One link of a fallback chain.",
     "type": ["string", "object"],
-    "pattern": r"^(previous|profile\..+)$",
+    "pattern": rf"^(previous|{'|'.join(REMEMBERED)}|profile\..+)$",
     "additionalProperties": False,
     "properties": {
         "expr": {
@@ -134,6 +142,7 @@ _FALLBACK: Final[Shape] = {
             "items": {"type": ["number", "null"]},
             "additionalProperties": _CELL,
         },
+        **dict.fromkeys(("previous", *REMEMBERED), _AGED),
     },
 }
 _CHAIN: Final[Shape] = {
@@ -193,6 +202,7 @@ _PART_SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
     },
     "json_schema": {"field": _FIELD, "schema": {"type": "object"}},
     "missing_share": {"fields": _FIELDS, "max": _SHARE},
+    "unusual": {"field": _FIELD, "by": _FIELDS, "false_alarms": _SHARE},
 }
 _REQUIRED_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "range": ("field",),
@@ -203,6 +213,7 @@ _REQUIRED_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("field",),
     "json_schema": ("field", "schema"),
     "missing_share": ("fields", "max"),
+    "unusual": ("field",),
 }
 _CHECKS: Final[Mapping[str, Shape]] = {
     "order": {"type": "array", "minItems": 2, "maxItems": 64, "items": _FIELD},
@@ -236,6 +247,11 @@ _ROW: Final[Mapping[str, Shape]] = {
     "features": _mapping_of(_CELL),
     "output": _ANSWER,
     "previous": _ANSWER,
+    "history": {
+        "type": ["array", "object"],
+        "items": {"type": "number"},
+        "additionalProperties": {"type": "array", "items": {"type": "number"}},
+    },
 }
 _GIVEN: Final[Mapping[str, Shape]] = {
     **_ROW,

@@ -79,17 +79,24 @@ def facts(rule: Rule) -> list[tuple[str, str]]:
     found += [("Why", rule.why)] if rule.why else []
     found += [("Runbook", rule.runbook)] if rule.runbook else []
     found += [("Tags", ", ".join(rule.tags))] if rule.tags else []
-    judged = "the request, before the model is asked" if rule.phase is Phase.REQUEST else "the model's answer"
-    found.append(("Judged on", judged))
+    found.append(("Judged on", _judged_on(rule)))
     if any(f"recent_{name}(" in text for text in (rule.check.wants, rule.when) for name in _ROLLING):
-        # Where nothing feeds the statistics, a page must not say that somebody watches.
         found.append(
-            ("Rolling statistics", "are not kept by this version yet, so that the rule cannot be broken")
+            (
+                "Rolling statistics",
+                "are counted over all replicas; until a window is full the rule cannot be broken",
+            )
         )
     found.append(("Missing values", _unknowns(rule)))
     found += [("Limit", limit_sentence(limit)) for limit in rule.limits]
     found.append(("Revision", rule.rev))
     return found
+
+
+def _judged_on(rule: Rule) -> str:
+    if rule.scope is Scope.WINDOW:
+        return "what all replicas counted, once a bucket of the statistics"
+    return "the request, before the model is asked" if rule.phase is Phase.REQUEST else "the model's answer"
 
 
 def mode_sentence(rule: Rule) -> str:
@@ -276,6 +283,14 @@ def _rank(percentile: float) -> str:
     return ordinal(f"p{percentile:g}".replace(".", "_"))
 
 
+def _unusual(check: Check, words: Words) -> str:
+    who = f" by {listed([spaced(name) for name in check.by])}" if check.by else ""
+    return (
+        f"{_named(check.fields[0], words)} is further from what is usual of its entity{who} than all but "
+        f"{share(check.false_alarms)} of the answers are"
+    )
+
+
 def _wanted(check: Check, words: Words) -> str:
     return broken(check.wants, words)
 
@@ -307,9 +322,19 @@ _BREAKING: Final[Mapping[str, Callable[[Check, Words], str]]] = {
     "json_schema": _json_schema,
     "missing_share": _missing_share,
     "profile": _profile,
+    "unusual": _unusual,
     "require": _wanted,
     "forbid": _forbid,
     "predictions-finite": _finite,
+}
+
+
+_REMEMBERED: Final[Mapping[str, str]] = {
+    "previous": "the last good prediction",
+    "last_good": "the last good prediction",
+    "rolling_median": "the median of the last good predictions",
+    "seasonal": "what is usual of the entity in this phase of its season",
+    "auto": "whichever estimate from the entity's past errs least for this model",
 }
 
 
@@ -330,8 +355,9 @@ def _held(hold: HoldSpec, links: Sequence[FallbackSpec], words: Words) -> str:
 
 
 def _link(link: FallbackSpec, words: Words) -> str:
-    if link.kind == "previous":
-        return "the last good prediction"
+    if link.kind in _REMEMBERED:
+        aged = "" if link.max_age_s is None else f" if it is no older than {duration(link.max_age_s)}"
+        return f"{_REMEMBERED[link.kind]}{aged}"
     if link.kind == "profile":
         return reading(f"profile.{link.stat}", words)
     told: Mapping[str, str] = {name: reading(text, words) for name, text in link.exprs.items()} or {

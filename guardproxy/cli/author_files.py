@@ -103,12 +103,13 @@ def replace_text(name: str, text: str) -> None:
         fail(f"{name} cannot be written: {error.strerror or error}", INTERNAL)
 
 
-def write_whole(target: Path, data: bytes) -> None:
-    """Write a file through a neighbour that takes its place, with the mode and owner of the one that was there."""
+def write_whole(target: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file through a neighbour that takes its place, with the mode and owner of the one that was there, else `mode`."""
     handle, neighbour = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data)
+            os.fchmod(out.fileno(), mode)
             if target.exists():
                 state = target.stat()
                 os.fchmod(out.fileno(), state.st_mode & 0o7777)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import structlog
 import uvloop
 
 from guardproxy.cli.config import load_all, load_tokens
@@ -84,6 +85,7 @@ def serve(
     if loaded.errors and (strict or not _fall_back(config, loaded)):
         sys.exit(2)
     configure_logging(config.log)
+    _log_unapproved(loaded)
     _settle_process()
     try:
         uvloop.run(run(config, loaded, tokens, _announce))
@@ -118,6 +120,18 @@ def _fall_back(config: Config, loaded: Loaded) -> bool:
     age = format_duration(max(1.0, float(int(time.time() - found.at))))
     click.echo(f"guardproxy: THE RULE FILES ARE INVALID. Serving the last good rules, {age} old.", err=True)
     return True
+
+
+def _log_unapproved(loaded: Loaded) -> None:
+    """Log which profiles only count; the notes before it say so to who watches the start."""
+    for model, profile in loaded.profiles.items():
+        if not profile.acts:
+            structlog.get_logger("guardproxy.service").warning(
+                "profile.not_approved",
+                model=model,
+                version=profile.version,
+                detail="rules on it act as in shadow",
+            )
 
 
 def _settle_process() -> None:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from guardproxy.config.keys import KEYS, NESTED_KEYS, ROOT_READERS, SECTIONS
+from guardproxy.config.keys import KEYS, ROOT_READERS, SECTIONS
 from guardproxy.config.model import (
     Address,
     Config,
@@ -19,6 +19,7 @@ from guardproxy.config.model import (
     models_of,
 )
 from guardproxy.config.schema import schema
+from guardproxy.config.sections import NESTED_KEYS
 from guardproxy.documents import parse_documents
 from guardproxy.source import Entry, MappingNode, Node, Place, Problem, Reader, Scalar
 

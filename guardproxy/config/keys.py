@@ -1,9 +1,10 @@
 """The keys of a configuration and how each is read.
 
-Decides what a key is called and which values it takes. What needs more than one key is left to `parse_config`.
+Decides what a key is called and which values it takes. Sections that are mappings of single values are left to `sections`, what needs more than
+one key to `parse_config`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -13,20 +14,17 @@ from guardproxy.config.model import EVENTS, RouteConfig, WebhookConfig
 from guardproxy.config.readers import (
     read_address,
     read_batch_axis,
-    read_bucket,
     read_names,
     read_path,
     read_plain_path,
     read_pointer,
-    read_redact,
     read_route_path,
-    read_statistics_store,
     read_store,
-    read_target,
     read_texts,
     read_upstream,
     read_url,
 )
+from guardproxy.config.sections import NESTED, KeyReader, SectionReader, section_reader
 from guardproxy.decision import FailureMode, FailurePolicy, Reason
 from guardproxy.source import Entry, MappingNode, Node, Reader, Scalar
 
@@ -68,19 +66,6 @@ MAX_POINTED: Final = 1_000
 WEBHOOK_KEYS: Final = ("url", "events", "header_file", "secret_file")
 MAX_WEBHOOKS: Final = 16
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-
-
-def _section(key: str) -> "_SectionReader":
-    """Return the reader of a section whose keys stand in `_NESTED`."""
-
-    def read(node: Node, reader: Reader, base: Path) -> dict[str, object | None]:
-        known = _NESTED[key]
-        return {
-            known[name][0]: known[name][1](entry.value, f"{key}.{name}", reader, base)
-            for name, entry in reader.mapping(node, key, tuple(known)).items()
-        }
-
-    return read
 
 
 def _webhooks(node: Node, reader: Reader, base: Path) -> dict[str, object | None]:
@@ -216,17 +201,6 @@ def _policy(node: Node, what: str, reader: Reader) -> FailurePolicy | None:
     return None if default is None else FailurePolicy(default, known)
 
 
-_TIMES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        **dict.fromkeys(("field", "feature", "column"), "name the feature as `time` of the route"),
-        **dict.fromkeys(
-            ("event", "event_time"), "write header, and send Guardproxy-Event-Time with each request"
-        ),
-        **dict.fromkeys(("now", "processing", "ingestion"), "write arrival"),
-    }
-)
-"""Words that people have for when a request happened."""
-
 _SERVERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         word: f"write {protocol}"
@@ -262,10 +236,7 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
 """Words that people have for the reasons."""
 
 
-_KeyReader = Callable[[Node, str, Reader, Path], object | None]
-_SectionReader = Callable[[Node, Reader, Path], dict[str, object | None]]
-
-_ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
+_ROUTE_READERS: Final[Mapping[str, tuple[str, KeyReader]]] = {
     "path": ("path", lambda node, what, reader, _: read_route_path(node, what, reader)),
     "model": ("model", lambda node, what, reader, _: reader.text(node, what, max_length=200)),
     "on_failure": ("on_failure", lambda node, what, reader, _: _policy(node, what, reader)),
@@ -297,116 +268,12 @@ _ROUTE_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
     ),
 }
 
-_NESTED: Final[Mapping[str, Mapping[str, tuple[str, _KeyReader]]]] = {
-    "admin": {
-        "listen": ("admin", lambda node, what, reader, _: read_address(node, what, reader)),
-        "tokens_file": ("tokens_file", read_path),
-        "auth": (
-            "auth",
-            lambda node, what, reader, _: reader.choice(node, what, {"tokens": "tokens", "none": "none"}),
-        ),
-    },
-    "holds": {
-        "undo": ("undo_s", lambda node, what, reader, _: reader.duration(node, what, high=600)),
-        "max_open": (
-            "max_open_holds",
-            lambda node, what, reader, _: reader.integer(node, what, low=1, high=10_000_000),
-        ),
-    },
-    "reload": {
-        "every": (
-            "reload_every_s",
-            lambda node, what, reader, _: reader.duration(node, what, low=0.05, high=3_600),
-        ),
-        "debounce": (
-            "reload_debounce_s",
-            lambda node, what, reader, _: reader.duration(node, what, high=600),
-        ),
-        "tests": ("reload_tests", lambda node, what, reader, _: reader.flag(node, what)),
-    },
-    "candidate": {
-        "sample": (
-            "candidate_sample",
-            lambda node, what, reader, _: reader.number(node, what, low=0.0, high=1.0),
-        ),
-    },
-    "recording": {
-        "dir": ("record_dir", read_path),
-        "per_minute": (
-            "record_per_minute",
-            lambda node, what, reader, _: reader.integer(node, what, low=2, high=100_000),
-        ),
-        "max_size": (
-            "record_max_bytes",
-            lambda node, what, reader, _: reader.size(node, what, low=64 * 1024, high=2**44),
-        ),
-        "max_age": (
-            "record_max_age_s",
-            lambda node, what, reader, _: reader.duration(node, what, low=60, high=3_660 * 86_400),
-        ),
-        "redact": ("record_redact", lambda node, what, reader, _: read_redact(node, what, reader)),
-    },
-    "grpc": {
-        "listen": ("grpc_listen", lambda node, what, reader, _: read_address(node, what, reader)),
-        "upstream": ("grpc_upstream", lambda node, what, reader, _: read_target(node, what, reader)),
-        "max_message": (
-            "grpc_max_message",
-            lambda node, what, reader, _: reader.size(node, what, low=4096, high=2**31 - 1),
-        ),
-    },
-    "statistics": {
-        "store": ("statistics_store", read_statistics_store),
-        "password_file": ("statistics_password_file", read_path),
-        "bucket": ("bucket_s", lambda node, what, reader, _: read_bucket(node, what, reader)),
-        "grace": ("grace_s", lambda node, what, reader, _: reader.duration(node, what, high=3_600)),
-        "time": (
-            "event_time",
-            lambda node, what, reader, _: reader.choice(
-                node, what, {"arrival": False, "header": True}, foreign=_TIMES
-            ),
-        ),
-    },
-    "history": {
-        "max_entities": (
-            "history_max_entities",
-            lambda node, what, reader, _: reader.integer(node, what, low=100, high=100_000_000),
-        ),
-        "max_age": (
-            "history_max_age_s",
-            lambda node, what, reader, _: reader.duration(node, what, low=1, high=3_660 * 86_400),
-        ),
-        "season": (
-            "history_season",
-            lambda node, what, reader, _: reader.choice(
-                node, what, {s: s for s in ("weekday", "hour", "none")}
-            ),
-        ),
-        "wait": ("history_wait_s", lambda node, what, reader, _: reader.duration(node, what, high=1)),
-    },
-    "drift": {
-        "run_length": (
-            "drift_run_length_s",
-            lambda node, what, reader, _: reader.duration(node, what, low=3_600, high=3_660 * 86_400),
-        ),
-        "tolerance": (
-            "drift_tolerance",
-            lambda node, what, reader, _: reader.number(node, what, low=0.0, high=1.0),
-        ),
-        "cooldown": (
-            "drift_cooldown_s",
-            lambda node, what, reader, _: reader.duration(node, what, high=365 * 86_400),
-        ),
-    },
-}
-NESTED_KEYS: Final = {section: tuple(keys) for section, keys in _NESTED.items()}
-"""The keys of each section, for the environment."""
-
-SECTIONS: Final[Mapping[str, _SectionReader]] = {
-    **{key: _section(key) for key in _NESTED},
+SECTIONS: Final[Mapping[str, SectionReader]] = {
+    **{key: section_reader(key) for key in NESTED},
     "webhooks": _webhooks,
     "routes": lambda node, reader, base: {"routes": tuple(_routes(node, reader, base))},
 }
-ROOT_READERS: Final[Mapping[str, tuple[str, _KeyReader]]] = {
+ROOT_READERS: Final[Mapping[str, tuple[str, KeyReader]]] = {
     "listen": ("listen", lambda node, what, reader, _: read_address(node, what, reader)),
     "store": ("store", read_store),
     "rules": ("rules", read_path),

@@ -8,19 +8,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from guardproxy.config.model import Address
+from guardproxy.errors import StoreError
 from guardproxy.recording import redaction_problem
 from guardproxy.source import Node, Reader, Scalar
+from guardproxy.stores.redis_urls import SCHEMES as REDIS_SCHEMES
+from guardproxy.stores.redis_urls import read_address as read_redis_address
 from guardproxy.wire import parse_origin
 
 SQLITE: Final = "sqlite:///"
-REDIS_SCHEMES: Final = (
-    "redis",
-    "rediss",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-)
 
 
 def read_url(node: Node, what: str, reader: Reader) -> str | None:
@@ -179,18 +174,9 @@ def read_statistics_store(node: Node, what: str, reader: Reader, base: Path) -> 
     if text.startswith(SQLITE) and len(text) > len(SQLITE):
         return f"{SQLITE}{base / text.removeprefix(SQLITE)}"
     try:
-        parts = urlsplit(text)
-        good = parts.scheme in REDIS_SCHEMES and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        reader.report(
-            "E208",
-            f"{what}: {text.partition('@')[2] or text!r} is no store of statistics",
-            node.place,
-            "write redis://HOST:6379/0, rediss://..., redis+sentinel://HOST:26379,HOST2:26379/NAME/0, redis+cluster://HOST:6379, "
-            "or sqlite:///statistics.db",
-        )
+        read_redis_address(text)
+    except StoreError as error:
+        reader.report("E208", f"{what}: {error}", node.place)
         return None
     return text
 

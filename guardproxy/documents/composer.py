@@ -32,9 +32,11 @@ MAX_DOCUMENTS: Final = 1_000
 MAX_ALIASES: Final = 1_000
 
 
-def parse_documents(text: str, file: str) -> tuple[list[Node], list[Problem]]:
+def parse_documents(
+    text: str, file: str, max_bytes: int = MAX_BYTES, max_nodes: int = MAX_NODES
+) -> tuple[list[Node], list[Problem]]:
     """Read every document of a YAML text. Documents after a syntax error are not read; all else is reported at once."""
-    return _Composer(text, file).compose()
+    return _Composer(text, file, max_bytes, max_nodes).compose()
 
 
 # YAML 1.1 also lists y and n, which no reader in use takes for yes and no, and which are what people call a column.
@@ -63,7 +65,8 @@ _SHOWN: Final = 60
 class _Composer:
     """Builds nodes from the parser's events, so that no limit can be passed before it is checked."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, max_bytes: int, max_nodes: int) -> None:
+        self.max_bytes, self.max_nodes = max_bytes, max_nodes
         # A byte order mark is not part of the text; libyaml would count it as a column.
         self.text = text.removeprefix("\ufeff")
         self.reader = Reader(file)
@@ -113,8 +116,9 @@ class _Composer:
     def _readable(self) -> bool:
         """Report a text that is too large, or has a character that no YAML may have."""
         # A character is at most four bytes: only a text that might be too large is encoded to be measured.
-        if len(self.text) * 4 > MAX_BYTES and len(self.text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-            limit = f"the file is larger than {MAX_BYTES // 1024**2} MiB"
+        most = self.max_bytes
+        if len(self.text) * 4 > most and len(self.text.encode("utf-8", "surrogatepass")) > most:
+            limit = f"the file is larger than {most // 1024**2} MiB"
             self.reader.report(
                 "E203", limit, Place(1, 1), "split it: a model's rules may stand in many files"
             )
@@ -143,8 +147,8 @@ class _Composer:
     def _node(self, loader: Any, event: Any, depth: int) -> Node:
         place = self._place(event)
         self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise _RefusedError(f"the file has more than {MAX_NODES:,} values", place, "split it")
+        if self.nodes > self.max_nodes:
+            raise _RefusedError(f"the file has more than {self.max_nodes:,} values", place, "split it")
         if depth > MAX_DEPTH:
             raise _RefusedError(f"values are nested deeper than {MAX_DEPTH}", place, _NESTED)
         if isinstance(event, yaml.AliasEvent):
@@ -195,10 +199,10 @@ class _Composer:
             name, written = event.anchor[:_SHOWN], self._written(place)
             advice = f"a text that starts with * must be quoted: {quoted(written)}"
             raise _RefusedError(f"the alias *{name} refers to itself or to nothing", place, advice)
-        self.nodes += _weight(target, MAX_NODES - self.nodes)
-        if self.nodes > MAX_NODES:
+        self.nodes += _weight(target, self.max_nodes - self.nodes)
+        if self.nodes > self.max_nodes:
             raise _RefusedError(
-                f"with its aliases the file has more than {MAX_NODES:,} values",
+                f"with its aliases the file has more than {self.max_nodes:,} values",
                 place,
                 "aliases of aliases multiply; write the values out",
             )

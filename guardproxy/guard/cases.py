@@ -6,15 +6,16 @@ the command.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
 from guardproxy.guard.given import given_profile
+from guardproxy.guard.given_past import GivenPast
 from guardproxy.guard.guard import Guard
 from guardproxy.guard.screen import codes_of, judge_request, judge_response
-from guardproxy.profile.model import Profile
+from guardproxy.profile.model import Origin, Profile
 from guardproxy.rules import BoundRules, Case, Expected, Ruleset, View
 from guardproxy.table import Cell, Codes, Table, table_from_records
 
@@ -98,6 +99,9 @@ def _run(ruleset: Ruleset, case: Case, profile: Profile | None) -> _Run:
     rows = case.given.rows
     stats = case.given.stats
     profile = given_profile(ruleset.model, profile, stats)
+    if profile is not None and not profile.acts:
+        # A test says what the rules do once somebody has approved the profile.
+        profile = replace(profile, source=Origin.DATA)
     guard = Guard(ruleset.model, make_codec("kserve-v1", CodecOptions()), ruleset, profile, (), stats)
     features = table_from_records([row.features for row in rows])
     outputs = [row.output for row in rows if row.output is not None]
@@ -105,9 +109,13 @@ def _run(ruleset: Ruleset, case: Case, profile: Profile | None) -> _Run:
     predictions = table_from_records(whole) if whole else None
 
     def previous(_by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
-        return rows[row].previous
+        last: dict[str, Cell] = {name: answers[-1] for name, answers in rows[row].history.items()}
+        given = rows[row].previous
+        return given if not last else {**last, **(given or {})}
 
-    view = View(features, None, _facts(case.given.request), previous, recent=case.given.recent)
+    facts = _facts(case.given.request)
+    past = GivenPast(rows, facts.date)
+    view = View(features, None, facts, previous, recent=case.given.recent, past=past)
     verdicts, refusal = judge_request(guard, view)
     bound = guard.bind(features.fields, ())
     if refusal is None and predictions is not None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from guardproxy.decision import Candidate, RequestFacts
-from guardproxy.guard.guard import Guard, Past
+from guardproxy.guard.guard import Guard, Past, RowsPast
 from guardproxy.rules import BoundRules, Rule, View
 from guardproxy.rules.sentences import as_number
 from guardproxy.table import Cell, table_from_records
@@ -104,6 +104,7 @@ def override_refusals(
     def previous(by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
         return past.previous(by, tuple(table.cell(name, row) for name in by)) if by else None
 
-    view = bound.seeing(View(table, table_from_records([values]), facts, previous))
+    rows_past = RowsPast(table, past, facts.at, guard.time)
+    view = bound.seeing(View(table, table_from_records([values]), facts, previous, past=rows_past))
     # A canary is a trial on some requests; what a person decided about one is not among them.
     return bound.refusals(view._replace(drawn=frozenset()), 0, values)

@@ -23,6 +23,7 @@ from guardproxy.rules import Rule, Ruleset, View, make_ruleset
 from guardproxy.rules.language import Ref
 from guardproxy.rules.model import FINITE_RULE
 from guardproxy.rules.rollout import drawn
+from guardproxy.rules.unusual import UNUSUAL
 from guardproxy.table import Cell, Codes, Floats, Mask, Table, stack_tables
 
 BATCH_ROWS: Final = 1_000
@@ -153,6 +154,8 @@ class Judge:
         for rule in self.ruleset.rules:
             if any(ref.space == "recent" for ref in self._reads.get(rule.id, ())):
                 self.unreplayable[rule.id] = "reads a rolling statistic (recent_*), which is not recorded"
+            elif rule.kind == UNUSUAL and rule.mode is not Mode.OFF:
+                self.unreplayable[rule.id] = "reads what is usual of an entity, which is not recorded"
 
     @property
     def alone(self) -> bool:
@@ -220,6 +223,8 @@ def reads_of(ruleset: Ruleset) -> dict[str, frozenset[Ref]]:
             refs |= {Ref(named.space, named.name) for named in check.fields}
             if check.every:
                 refs.add(Ref(check.every, "*"))
+            if check.kind == UNUSUAL:
+                refs |= {Ref("previous", named.name) for named in check.fields}
             if check.kind == FINITE_RULE:
                 refs.add(Ref("output", "*"))
             found[one.rule.id] = frozenset(refs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
 from guardproxy.guard.fallbacks import NO_MISFITS, Misfits
-from guardproxy.guard.guard import Guard, NoPast, Past
+from guardproxy.guard.guard import Guard, NoPast, Past, RowsPast
 from guardproxy.guard.resolve import Judged, find, judged_of, loud_of, resolve
 from guardproxy.message import Message
 from guardproxy.rules import BoundRules, View
@@ -69,7 +69,8 @@ def screen_request(
     past = NoPast() if past is None else past
     table = guard.codec.decode_request(message)
     identity = message.identity or message.body
-    view = View(table, None, facts, _Previous(table, past), identity, demoted, recent)
+    past_rows = RowsPast(table, past, facts.at, guard.time)
+    view = View(table, None, facts, _Previous(table, past), identity, demoted, recent, past=past_rows)
     verdicts, refusal = judge_request(guard, view)
     return Screening(table, facts, past, verdicts, refusal, identity, demoted, recent)
 
@@ -93,6 +94,7 @@ def judge_screened(
         screening.identity,
         screening.demoted,
         screening.recent,
+        past=RowsPast(table, screening.past, screening.facts.at, guard.time),
     )
     return judge_response(guard, view, screening.verdicts, misfits)
 

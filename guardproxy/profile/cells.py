@@ -19,6 +19,8 @@ from guardproxy.table import Cell, Codes, Floats
 
 MAX_CELLS: Final = 24
 SPECIAL_CELLS: Final = 4
+SEASON_CELLS: Final = 48
+"""An hour of the day on working days, and one at weekends, each has one (see `season_cell`)."""
 ORDERED_SPECIALS: Final = ("below", "above", "missing", "type")
 VALUE_SPECIALS: Final = ("other", "unseen", "missing", "type")
 
@@ -75,7 +77,7 @@ class Cells:
         )
 
     def of_numbers(self, numbers: Floats, missing: int | None = None) -> Codes:
-        """Return the cell of each number, shape (rows,); NaN counts as missing, or as `missing` where that is given.
+        """Return the cell of each number, shape (rows,); one that is not finite counts as missing, or as `missing` where that is given.
 
         Only for fields with an order.
         """
@@ -83,7 +85,7 @@ class Cells:
         codes = np.searchsorted(np.array(self.edges), numbers, side="right").astype(np.uint8)
         codes[numbers < self.low] = first
         codes[numbers > self.high] = first + 1
-        codes[np.isnan(numbers)] = first + 2 if missing is None else missing
+        codes[~np.isfinite(numbers)] = first + 2 if missing is None else missing
         return codes
 
     def of_values(self, cells: Sequence[Cell]) -> Codes:

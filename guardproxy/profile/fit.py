@@ -1,96 +1,74 @@
-"""From a summary to a field's profile: its kind, its structural facts, its bounds.
+"""From a summary to a field's profile: its structural facts, its bounds.
 
-Decides what a column is (`kind_of`) and where its bounds stand (`fit_field`), given the false-alarm budget of the field.
-How the budget is divided and how the held-back rows loosen a bound (`Slack`) is left to `learn`.
+Decides which facts of each kind are stated and which are enforced (`fit_field`), given the false-alarm budget of the field. What
+kind a field is of is left to `kinds`, where a side's bound stands to `bounds`, how the budget is divided and how the held-back rows
+loosen a bound to `learn`.
 """
 
 import math
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
-from guardproxy.profile.columns import MAX_TEXT, FieldSummary, NumberSummary, Places, TextSummary, number_text
-from guardproxy.profile.model import CONFIDENCE, KNOTS, FieldKind, FieldProfile, Method, Role, Sign
-from guardproxy.profile.tails import (
-    ATOM_SHARE,
-    arrived_late,
-    gpd_bound,
-    growth,
-    share_upper_bound,
-    unseen_mass,
+from guardproxy.profile.bounds import (
+    Budget,
+    Slack,
+    bounds_of,
+    knots_of,
+    longest_of,
+    outward,
+    short,
+    short_or_none,
+    shortest_of,
+    sign_of,
 )
+from guardproxy.profile.columns import number_text
+from guardproxy.profile.kinds import MIN_LAGS, Usual, kind_of, usual_numbers
+from guardproxy.profile.model import CONFIDENCE, FieldKind, FieldProfile, MissingKind, Role, Sign
+from guardproxy.profile.summary import FieldSummary
+from guardproxy.profile.tails import arrived_late, share_upper_bound, unseen_mass
+from guardproxy.profile.texts import MAX_TEXT
 from guardproxy.table import Cell, Floats
 
 MAX_DOMAIN: Final = 256
 TOP: Final = 10
 
-TIMESTAMP: Final = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?", re.ASCII
-)
-"""A date or a moment in ISO 8601, as clients write it."""
+CLOCK_SKEW_S: Final = 5.0
+"""By so many seconds the clocks of two machines may differ; the bounds of a lag leave as much room on both sides."""
 
-BOOLEAN_TEXTS: Final = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
-STRAY_TEXTS: Final = 0.01
-"""Up to this share of texts (`?`, `n/a`) in a column of numbers are read as missing."""
-
-UNENFORCED: Final = frozenset({FieldKind.CONSTANT, FieldKind.IDENTIFIER})
-"""The kinds that are checked for their type alone, and need no share of the budget."""
-
-_MONOTONE: Final = 0.99
-_EXACT_DIGITS: Final = 6
+_NORM_ROUNDING: Final = 1e-5
+_EXAMPLES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Slack:
-    """How much room beyond its tail the held-back rows asked for a field.
+class Evidence:
+    """What is known of one field. `sample` are reservoir values, NaN where missing, for the knots; `grain` is by how many seconds
+    the time column may have been rounded down."""
 
-    `low` and `high` count the doublings of that side's margin, `length` those of a text's; the rest gives up a fact.
-    """
-
-    low: int = 0
-    high: int = 0
-    length: int = 0
-    opened: bool = False
-    optional: bool = False
-    fractional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """The false alarms allowed: `row` for all fields of a row together, `field` for one of them."""
-
-    row: float
-    field: float
-
-
-def kind_of(summary: FieldSummary) -> FieldKind:
-    """Decide what sort of values a column holds."""
-    numbers, texts = summary.numbers, summary.texts
-    present = numbers.count + texts.count
-    if present == 0 or (numbers.count == 0 and texts.exact and len(texts.counts) == 1):
-        return FieldKind.CONSTANT
-    if texts.count <= STRAY_TEXTS * present and not summary.literal:
-        if numbers.at_minimum == numbers.count:
-            return FieldKind.CONSTANT
-        if max(numbers.rises, numbers.falls) >= _MONOTONE * (numbers.count - 1):
-            return FieldKind.IDENTIFIER
-        return FieldKind.INTEGER if numbers.whole else FieldKind.NUMBER
-    return _kind_of_texts(numbers, texts)
+    summary: FieldSummary
+    usual: Usual
+    sample: Floats
+    grain: float
+    budget: Budget
+    slack: Slack
 
 
 def fit_field(
-    name: str, role: Role, summary: FieldSummary, sample: Floats, budget: Budget, slack: Slack
+    name: str,
+    role: Role,
+    summary: FieldSummary,
+    sample: Floats,
+    budget: Budget,
+    slack: Slack,
+    grain: float = 0.0,
 ) -> FieldProfile:
-    """Return what a field's summary says of it.
-
-    `sample` are reservoir values of the field, NaN where missing, for the knots. A key carries no bounds.
-    """
+    """Return what a field's summary says of it; see `Evidence` for the arguments. A key carries no bounds."""
     kind = kind_of(summary)
-    numeric = kind in {FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.IDENTIFIER}
+    usual = usual_numbers(summary) if kind in _WITH_SENTINELS else Usual(summary.numbers, ())
+    numeric = kind in _OF_NUMBERS
     stray = summary.texts.count if numeric else 0
     missing = summary.missing + stray
     base = FieldProfile(
@@ -98,69 +76,21 @@ def fit_field(
         kind=kind,
         role=role,
         rows=summary.rows,
-        missing_rate=_short(missing / summary.rows) if summary.rows else 0.0,
-        distinct=summary.numbers.sketch.estimate() + (0 if numeric else summary.texts.sketch.estimate()),
-        note=f"{stray} cells hold text and are read as missing" if stray else "",
+        missing_rate=short(missing / summary.rows) if summary.rows else 0.0,
+        distinct=_distinct(summary, numeric=numeric),
+        missing_kinds=_missing_kinds(summary, stray),
+        sentinels=usual.sentinels,
+        note=f"{stray} cells hold text{_such_as(summary)} and are read as missing" if stray else "",
     )
-    if kind in {FieldKind.NUMBER, FieldKind.INTEGER}:
-        base = _fit_numbers(base, summary.numbers, sample, budget, slack)
-    elif kind is FieldKind.CONSTANT:
-        base = _fit_constant(base, summary)
-    elif kind is FieldKind.IDENTIFIER:
-        base = _note(base, "grows or falls with nearly every row: only its type is checked")
-    else:
-        base = _fit_texts(base, summary, budget, slack)
+    fitted = _FITS[kind](base, Evidence(summary, usual, sample, grain, budget, slack))
     if role is Role.KEY:
-        return replace(base, low=None, high=None, low_method=None, high_method=None, closed=False)
+        return _unbounded(fitted)
     required = kind is not FieldKind.CONSTANT and not slack.optional
-    return replace(base, required=required and _always_there(missing, summary.rows, budget))
+    return replace(fitted, required=required and _always_there(missing, summary.rows, budget))
 
 
-def loosest(checked: FieldProfile, final: FieldProfile) -> FieldProfile:
-    """Return `final`, loosened where `checked` is looser.
-
-    What was proved of the checked bounds (a share of flagged rows) then holds for the result, which flags no other row.
-    """
-    if checked.kind in UNENFORCED and final.kind is not checked.kind:
-        note = f"was {checked.kind} until late in the file: nothing but its type is checked"
-        opened = replace(final, low=None, low_method=None, high=None, high_method=None, max_length=None)
-        return _note(replace(opened, required=False, closed=False, whole=False), note)
-    low, low_method = final.low, final.low_method
-    high, high_method = final.high, final.high_method
-    if low is not None and (checked.low is None or checked.low < low):
-        low, low_method = checked.low, checked.low_method
-    if high is not None and (checked.high is None or checked.high > high):
-        high, high_method = checked.high, checked.high_method
-    lengths = (checked.max_length, final.max_length)
-    return replace(
-        final,
-        low=low,
-        low_method=low_method,
-        high=high,
-        high_method=high_method,
-        required=checked.required and final.required,
-        closed=checked.closed and final.closed,
-        whole=checked.whole and final.whole,
-        max_length=None if None in lengths else max(length for length in lengths if length is not None),
-    )
-
-
-def _kind_of_texts(numbers: NumberSummary, texts: TextSummary) -> FieldKind:
-    values = texts.counts.keys()
-    if numbers.count == 0 and texts.exact:
-        if values <= BOOLEAN_TEXTS:
-            return FieldKind.BOOLEAN
-        if all(TIMESTAMP.fullmatch(value) for value in values):
-            return FieldKind.TIMESTAMP
-    elif numbers.count == 0 and all(TIMESTAMP.fullmatch(value) for value in values):
-        return FieldKind.TIMESTAMP
-    distinct = len(texts.counts) + (len(numbers.distinct) if numbers.distinct is not None else 10**9)
-    few = distinct <= 20 or distinct * 5 <= texts.count + numbers.count
-    short = texts.lengths.maximum <= MAX_TEXT
-    return FieldKind.CATEGORY if texts.exact and few and short else FieldKind.TEXT
-
-
-def _fit_constant(base: FieldProfile, summary: FieldSummary) -> FieldProfile:
+def _fit_constant(base: FieldProfile, known: Evidence) -> FieldProfile:
+    summary = known.summary
     value: Cell = None
     if summary.numbers.count:
         value = summary.numbers.minimum
@@ -172,75 +102,238 @@ def _fit_constant(base: FieldProfile, summary: FieldSummary) -> FieldProfile:
         else "one value throughout: a change of it is no violation"
     )
     count = summary.numbers.count + summary.texts.count
-    return _note(replace(base, domain=(value,), top=((value, count),) if count else ()), note)
+    return noted(replace(base, domain=(value,), top=((value, count),) if count else ()), note)
 
 
-def _fit_numbers(
-    base: FieldProfile, numbers: NumberSummary, sample: Floats, budget: Budget, slack: Slack
-) -> FieldProfile:
+def _fit_identifier(base: FieldProfile, _: Evidence) -> FieldProfile:
+    return noted(base, "grows or falls with nearly every row: only its type is checked")
+
+
+def _fit_numbers(base: FieldProfile, known: Evidence) -> FieldProfile:
+    numbers, budget, slack = known.usual.numbers, known.budget, known.slack
     whole = numbers.whole and not slack.fractional
-    sign = _sign(numbers)
+    sign = sign_of(numbers)
     domain = sorted(numbers.distinct) if numbers.distinct and len(numbers.distinct) <= MAX_DOMAIN else None
     seen = [(entry[0], entry[1]) for entry in (numbers.distinct or {}).values()]
     late = any(arrived_late(first, count, numbers.count, len(seen)) for count, first in seen)
     unseen = unseen_mass(sum(count == 1 for count, _ in seen), numbers.count) if domain else None
     # A number with a fraction may reach us rounded to float32, so only whole numbers can be members of a set.
     closed = bool(domain) and whole and not late and not slack.opened and (unseen or 0.0) <= budget.field
-    low, low_method = _lower(numbers, sign, closed, budget.field / 2, slack.low)
-    high, high_method = _upper(numbers, sign, closed, budget.field / 2, slack.high)
-    low, high = _outward(low, high, whole, sign)
+    bounds = bounds_of(numbers, sign, budget.field / 2, slack.low, slack.high, closed=closed)
+    low, high = outward(bounds.low, bounds.high, whole=whole, sign=sign)
+    signs = [value for value, _ in known.usual.sentinels]
     fitted = replace(
         base,
         low=low,
         high=high,
-        low_method=low_method,
-        high_method=high_method,
+        low_method=bounds.low_method,
+        high_method=bounds.high_method,
         alpha=budget.field / 2,
         whole=whole,
         sign=sign,
         domain=tuple(domain) if domain and whole else None,
         closed=closed,
-        unseen_mass=_short(unseen) if unseen is not None else None,
+        unseen_mass=short(unseen) if unseen is not None else None,
         top=_top((value, entry[0]) for value, entry in (numbers.distinct or {}).items()) if domain else (),
         minimum=numbers.minimum,
         maximum=numbers.maximum,
-        mean=_short_or_none(numbers.mean),
-        std=_short_or_none(numbers.std),
-        knots=_knots(sample, numbers),
+        mean=short_or_none(numbers.mean),
+        std=short_or_none(numbers.std),
+        knots=knots_of(known.sample[~np.isin(known.sample, signs)] if signs else known.sample, numbers),
     )
+    if signs:
+        told = ", ".join(number_text(value) for value in signs)
+        fitted = noted(
+            fitted, f"{told} stands for a missing value: it is inside, and no bound reaches for it"
+        )
     return (
-        _note(fitted, "new values kept arriving late in the file: the set stays open")
+        noted(fitted, "new values kept arriving late in the file: the set stays open")
         if late and whole
         else fitted
     )
 
 
-def _fit_texts(base: FieldProfile, summary: FieldSummary, budget: Budget, slack: Slack) -> FieldProfile:
-    texts = summary.texts
-    seen = {text: (entry[0], entry[1]) for text, entry in texts.counts.items()}
-    for value, entry in (summary.numbers.distinct or {}).items():
-        seen[number_text(value)] = (entry[0], entry[1])
-    top = _top((text, count) for text, (count, _) in seen.items() if len(text) <= MAX_TEXT)
-    if base.kind is FieldKind.BOOLEAN:
-        yes = sum(count for text, (count, _) in seen.items() if text.lower() == "true")
-        return replace(base, domain=(False, True), top=_top([(True, yes), (False, texts.count - yes)]))
-    if base.kind is FieldKind.TIMESTAMP:
-        return _note(base, "a moment: only its form is checked")
-    if base.kind is FieldKind.TEXT:
-        return replace(base, top=top, max_length=_length(texts.lengths, budget.field, slack.length))
-    count = texts.count + summary.numbers.count
+def _fit_boolean(base: FieldProfile, known: Evidence) -> FieldProfile:
+    texts = known.summary.texts
+    yes = sum(count for text, (count, _) in texts.counts.items() if text.lower() == "true")
+    return replace(base, domain=(False, True), top=_top([(True, yes), (False, texts.count - yes)]))
+
+
+def _fit_category(base: FieldProfile, known: Evidence) -> FieldProfile:
+    summary, seen = known.summary, _seen(known.summary)
+    count = summary.texts.count + summary.numbers.count
     unseen = unseen_mass(sum(c == 1 for c, _ in seen.values()), count)
     late = any(arrived_late(first, c, count, len(seen)) for c, first in seen.values())
     few = len(seen) <= MAX_DOMAIN
     fitted = replace(
-        base,
+        _fit_lengths(base, known),
         domain=tuple(sorted(seen)) if few else None,
-        closed=few and not late and not slack.opened and unseen <= budget.field,
-        unseen_mass=_short(unseen),
-        top=top,
-        max_length=_length(texts.lengths, budget.field, slack.length),
+        closed=few and not late and not known.slack.opened and unseen <= known.budget.field,
+        unseen_mass=short(unseen),
     )
-    return _note(fitted, "new values kept arriving late in the file: the set stays open") if late else fitted
+    return noted(fitted, "new values kept arriving late in the file: the set stays open") if late else fitted
+
+
+def _fit_text(base: FieldProfile, known: Evidence) -> FieldProfile:
+    """State a text's lengths, and its characters and its pattern where hardly any text can lack them.
+
+    As with a set of values, the share of texts of another form is judged by Good-Turing with one more such text than was seen.
+    """
+    fitted = _fit_lengths(base, known)
+    shape, numbers = known.summary.texts.shape, known.summary.numbers.count
+    if known.slack.formless or numbers or not shape.count:
+        return fitted
+    charset, once = shape.charset()
+    if unseen_mass(once, shape.count) <= known.budget.field:
+        fitted = replace(fitted, charset=charset)
+    found = shape.pattern()
+    if found is not None and unseen_mass(shape.count - found[1], shape.count) <= known.budget.field:
+        fitted = replace(fitted, pattern=found[0], pattern_coverage=short(found[1] / shape.count))
+    return fitted
+
+
+def _fit_lengths(base: FieldProfile, known: Evidence) -> FieldProfile:
+    summary, alpha = known.summary, known.budget.field / 2
+    if summary.numbers.count and summary.texts.count:
+        share = 100.0 * summary.numbers.count / (summary.numbers.count + summary.texts.count)
+        told = f"{share:.2g} % of the cells are numbers, the others texts{_such_as(summary)}: all are read as texts"
+        base = noted(base, told)
+    return replace(
+        base,
+        top=_top((text, count) for text, (count, _) in _seen(summary).items() if len(text) <= MAX_TEXT),
+        # A number among texts has a text of a length that nobody measured.
+        min_length=None
+        if summary.numbers.count
+        else shortest_of(summary.texts.lengths, alpha, known.slack.short),
+        max_length=longest_of(summary.texts.lengths, alpha, known.slack.length),
+    )
+
+
+def _fit_moments(base: FieldProfile, known: Evidence) -> FieldProfile:
+    """State the forms of moments, and bounds of their lag where there is a time column."""
+    summary, alpha = known.summary, known.budget.field / 2
+    forms = summary.texts.shape.forms or {}
+    ranked = sorted(forms, key=lambda form: -forms[form])
+    formats = tuple(ranked) or ((summary.epoch,) if summary.epoch is not None else ())
+    fitted = replace(base, formats=formats)
+    if len(ranked) > 1:
+        told = ", ".join(f"{form} ({forms[form]:,})" for form in ranked)
+        fitted = noted(fitted, f"moments in {len(ranked)} forms, {told}: all of them are accepted")
+    if summary.lags.count < MIN_LAGS:
+        return noted(fitted, "a moment: only its form is checked")
+    bounds = bounds_of(summary.lags, sign_of(summary.lags), alpha, known.slack.low, known.slack.high)
+    # What was rounded down to days or hours in the data is not when a request comes.
+    low, high = bounds.low - CLOCK_SKEW_S, bounds.high + CLOCK_SKEW_S + known.grain
+    return replace(
+        fitted,
+        low=float(math.floor(low)),
+        high=float(math.ceil(high)),
+        low_method=bounds.low_method,
+        high_method=bounds.high_method,
+        alpha=alpha,
+    )
+
+
+def _fit_arrays(base: FieldProfile, known: Evidence) -> FieldProfile:
+    """State the lengths, the members and the norms of arrays; each of their six bounds has the same share of the budget."""
+    arrays, slack = known.summary.arrays, known.slack
+    alpha = known.budget.field / 6
+    others = known.summary.numbers.count + known.summary.texts.count
+    fitted = replace(
+        base,
+        alpha=alpha,
+        min_length=shortest_of(arrays.lengths, alpha, slack.short),
+        max_length=longest_of(arrays.lengths, alpha, slack.length),
+    )
+    if others:
+        fitted = noted(fitted, f"{others} cells hold no array")
+    if arrays.broken:
+        fitted = noted(fitted, f"{arrays.broken} arrays have a member that is no finite number")
+    if not arrays.lows.count:
+        return fitted
+    lows = bounds_of(arrays.lows, sign_of(arrays.lows), alpha, slack.low, slack.high)
+    highs = bounds_of(arrays.highs, sign_of(arrays.highs), alpha, slack.low, slack.high)
+    norms = bounds_of(arrays.norms, sign_of(arrays.norms), alpha, slack.norm, slack.norm)
+    low, high = outward(lows.low, highs.high, whole=False, sign=Sign.ANY)
+    norm_low, norm_high = outward(
+        norms.low * (1.0 - _NORM_ROUNDING), norms.high * (1.0 + _NORM_ROUNDING), whole=False, sign=Sign.ANY
+    )
+    return replace(
+        fitted,
+        low=low,
+        high=high,
+        low_method=lows.low_method,
+        high_method=highs.high_method,
+        norm_low=norm_low,
+        norm_high=norm_high,
+    )
+
+
+_FITS: Final[Mapping[FieldKind, Callable[[FieldProfile, Evidence], FieldProfile]]] = MappingProxyType(
+    {
+        FieldKind.NUMBER: _fit_numbers,
+        FieldKind.INTEGER: _fit_numbers,
+        FieldKind.BOOLEAN: _fit_boolean,
+        FieldKind.CATEGORY: _fit_category,
+        FieldKind.TEXT: _fit_text,
+        FieldKind.TIMESTAMP: _fit_moments,
+        FieldKind.ARRAY: _fit_arrays,
+        FieldKind.CONSTANT: _fit_constant,
+        FieldKind.IDENTIFIER: _fit_identifier,
+    }
+)
+_OF_NUMBERS: Final = frozenset({FieldKind.NUMBER, FieldKind.INTEGER, FieldKind.IDENTIFIER})
+_WITH_SENTINELS: Final = frozenset({FieldKind.NUMBER, FieldKind.INTEGER})
+
+
+def noted(base: FieldProfile, text: str) -> FieldProfile:
+    """Return the field with one more thing in its note."""
+    return replace(base, note=f"{base.note}; {text}" if base.note else text)
+
+
+def _unbounded(fitted: FieldProfile) -> FieldProfile:
+    return replace(
+        fitted,
+        low=None,
+        high=None,
+        low_method=None,
+        high_method=None,
+        closed=False,
+        min_length=None,
+        max_length=None,
+        charset=(),
+        pattern=None,
+        pattern_coverage=None,
+        norm_low=None,
+        norm_high=None,
+    )
+
+
+def _seen(summary: FieldSummary) -> dict[str, tuple[int, int]]:
+    """Return count and first position of every value, numbers as texts."""
+    seen = {text: (entry[0], entry[1]) for text, entry in summary.texts.counts.items()}
+    for value, entry in (summary.numbers.distinct or {}).items():
+        seen[number_text(value)] = (entry[0], entry[1])
+    return seen
+
+
+def _missing_kinds(summary: FieldSummary, stray: int) -> tuple[tuple[MissingKind, int], ...]:
+    counts = {**summary.kinds, MissingKind.TEXT: stray, MissingKind.EMPTY: summary.texts.shape.empty}
+    if summary.arrays.broken:
+        counts[MissingKind.NAN] = counts.get(MissingKind.NAN, 0) + summary.arrays.broken
+    return tuple((kind, counts[kind]) for kind in MissingKind if counts.get(kind))
+
+
+def _distinct(summary: FieldSummary, *, numeric: bool) -> int:
+    """Return how many values differ, about; an estimate may exceed what there is."""
+    numbers, texts = summary.numbers, summary.texts
+    found = min(numbers.sketch.estimate(), numbers.count)
+    return found if numeric else found + min(texts.sketch.estimate(), texts.count)
+
+
+def _such_as(summary: FieldSummary) -> str:
+    examples = [f"'{text[:20]}'" for text in list(summary.texts.counts)[:_EXAMPLES]]
+    return f" (such as {', '.join(examples)})" if examples else ""
 
 
 def _always_there(missing: int, rows: int, budget: Budget) -> bool:
@@ -253,149 +346,6 @@ def _always_there(missing: int, rows: int, budget: Budget) -> bool:
     return share_upper_bound(missing, rows, CONFIDENCE) <= limit
 
 
-def _sign(numbers: NumberSummary) -> Sign:
-    low, high = numbers.minimum, numbers.maximum
-    if low >= 0.0:
-        return Sign.POSITIVE if low > 0.0 else Sign.NON_NEGATIVE
-    if high <= 0.0:
-        return Sign.NEGATIVE if high < 0.0 else Sign.NON_POSITIVE
-    return Sign.ANY
-
-
-def _upper(
-    numbers: NumberSummary, sign: Sign, closed: bool, alpha: float, slack: int
-) -> tuple[float, Method]:
-    if sign is Sign.NON_POSITIVE:
-        return 0.0, Method.STRUCTURAL
-    half = numbers.course.half()
-    turn = _log_distance if sign is Sign.NEGATIVE else np.positive
-    side = _Side(
-        turn(numbers.largest), numbers.largest_at, numbers.count, numbers.at_maximum, closed, alpha, slack
-    )
-    bound, method = _extend(side, None if half is None else (float(turn(np.float64(half[1]))), half[2]))
-    if bound <= side.largest[0]:
-        return numbers.maximum, method
-    return (-math.exp(-bound) if sign is Sign.NEGATIVE else bound), method
-
-
-def _lower(
-    numbers: NumberSummary, sign: Sign, closed: bool, alpha: float, slack: int
-) -> tuple[float, Method]:
-    if sign is Sign.NON_NEGATIVE:
-        return 0.0, Method.STRUCTURAL
-    half = numbers.course.half()
-    # The logarithm keeps the bound of positive values above zero.
-    turn = _log_distance if sign is Sign.POSITIVE else np.negative
-    side = _Side(
-        turn(numbers.smallest), numbers.smallest_at, numbers.count, numbers.at_minimum, closed, alpha, slack
-    )
-    bound, method = _extend(side, None if half is None else (float(turn(np.float64(half[0]))), half[2]))
-    if bound <= side.largest[0]:
-        return numbers.minimum, method
-    return (math.exp(-bound) if sign is Sign.POSITIVE else -bound), method
-
-
-def _log_distance(values: Any) -> Any:
-    """Return how near values of one sign are to zero, growing without end as they come nearer."""
-    return -np.log(np.abs(values))
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of a field, turned so that the bound is an upper one."""
-
-    largest: Floats
-    at: Places
-    count: int
-    at_most: int
-    closed: bool
-    alpha: float
-    slack: int
-
-
-def _extend(side: _Side, half: tuple[float, int] | None) -> tuple[float, Method]:
-    """Place the bound of one side: at the extreme, at its tail's end, or as far as the extreme has been growing."""
-    most = float(side.largest[0])
-    bound, method = most, Method.DOMAIN
-    if not side.closed and side.at_most < ATOM_SHARE * side.count:
-        bound, method = gpd_bound(side.largest, side.count, side.alpha, side.at), Method.GPD
-    if half is not None and not side.closed:
-        grown = growth(side.largest, side.count, half[0], side.count - half[1])
-        if most + grown > bound:
-            bound, method = most + grown, Method.GROWTH
-    if side.slack:
-        spread = most - float(side.largest[-1])
-        margin = max(bound - most, 0.05 * spread, 0.01 * abs(most))
-        bound, method = most + margin * 2.0**side.slack, Method.WIDENED
-    return bound, method
-
-
-def _length(lengths: NumberSummary, alpha: float, slack: int) -> int:
-    """Bound the length of a text: the tail of the logarithms of the lengths, at least the longest text."""
-    if lengths.count == 0:
-        return 0
-    logs = np.log(lengths.largest + 1.0)
-    longest = lengths.maximum
-    atom = lengths.at_maximum >= ATOM_SHARE * lengths.count
-    bound = longest if atom else math.exp(min(gpd_bound(logs, lengths.count, alpha), 20.0)) - 1.0
-    if slack:
-        bound = longest + max(bound - longest, 0.1 * longest, 1.0) * 2.0**slack
-    return min(math.ceil(bound), 2**31)
-
-
-def _knots(sample: Floats, numbers: NumberSummary) -> tuple[float, ...]:
-    """Return the percentiles KNOTS: from the exact extremes where these reach, else from the sample."""
-    finite = sample[~np.isnan(sample)]
-    if not len(finite):
-        return ()
-    # Scaled, so that interpolation between two huge values cannot overflow.
-    scale = max(1.0, float(np.abs(finite).max()) / 1e300)
-    values = (np.percentile(finite / scale, KNOTS) * scale).tolist()
-    for position, percent in enumerate(KNOTS):
-        rank = percent / 100.0 * (numbers.count - 1)
-        below, above = int(rank), int(numbers.count - 1 - rank)
-        if below + 1 < len(numbers.smallest):
-            values[position] = _between(numbers.smallest, rank)
-        elif above + 1 < len(numbers.largest):
-            values[position] = _between(numbers.largest, numbers.count - 1 - rank)
-    ordered = np.maximum.accumulate([_short(value) for value in values])
-    return tuple(np.clip(ordered, numbers.minimum, numbers.maximum).tolist())
-
-
-def _between(ordered: Floats, rank: float) -> float:
-    left = int(rank)
-    share = rank - left
-    return float(ordered[left]) * (1.0 - share) + float(ordered[left + 1]) * share
-
-
 def _top(counted: Iterable[tuple[Cell, int]]) -> tuple[tuple[Cell, int], ...]:
     ranked = sorted(counted, key=lambda item: (-item[1], str(item[0])))
     return tuple(ranked[:TOP])
-
-
-def _note(base: FieldProfile, text: str) -> FieldProfile:
-    return replace(base, note=f"{base.note}; {text}" if base.note else text)
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.{_EXACT_DIGITS}g}")
-
-
-def _short_or_none(value: float) -> float | None:
-    return _short(value) if math.isfinite(value) else None
-
-
-def _outward(low: float, high: float, whole: bool, sign: Sign) -> tuple[float, float]:
-    """Round both bounds outward, to whole numbers or to six digits, without touching zero where the sign forbids it."""
-    if not whole:
-        return _round(low, ROUND_FLOOR), _round(high, ROUND_CEILING)
-    low, high = float(math.floor(low)), float(math.ceil(high))
-    return (max(low, 1.0) if sign is Sign.POSITIVE else low), (
-        min(high, -1.0) if sign is Sign.NEGATIVE else high
-    )
-
-
-def _round(value: float, rounding: str) -> float:
-    """Round to six digits. A float's shortest text is taken as the number that was meant."""
-    rounded = float(Context(prec=_EXACT_DIGITS, rounding=rounding).create_decimal(Decimal(repr(value))))
-    return rounded if math.isfinite(rounded) else value

@@ -9,9 +9,13 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from guardproxy.profile.cells import Cells
 from guardproxy.table import Cell
+
+if TYPE_CHECKING:
+    from guardproxy.profile.joint import Joint
 
 KNOTS: Final = (
     0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9,
@@ -33,6 +37,7 @@ class FieldKind(StrEnum):
     CATEGORY = "category"
     TEXT = "text"
     TIMESTAMP = "timestamp"
+    ARRAY = "array"
     CONSTANT = "constant"
     IDENTIFIER = "identifier"
 
@@ -53,6 +58,49 @@ class Sign(StrEnum):
     NEGATIVE = "<0"
     NON_POSITIVE = "<=0"
     ANY = "any"
+
+
+class TimeForm(StrEnum):
+    """How a moment is written. The age of a moment is known in the first four; in the others, day and month cannot be told apart."""
+
+    ISO = "iso 8601"
+    YEAR_FIRST = "year/month/day"
+    EPOCH_SECONDS = "seconds since 1970"
+    EPOCH_MILLISECONDS = "milliseconds since 1970"
+    SLASHED = "1/2/2000"
+    DOTTED = "1.2.2000"
+
+
+class Chars(StrEnum):
+    """The classes of characters that texts are made of."""
+
+    LOWER = "lower"
+    UPPER = "upper"
+    DIGIT = "digit"
+    SPACE = "space"
+    MARK = "mark"
+    CONTROL = "control"
+    BEYOND_ASCII = "beyond_ascii"
+
+
+class MissingKind(StrEnum):
+    """In what guise a value was missing: null, not a number, infinite, text in the place of a number, or an empty text.
+
+    An empty text is counted here and is a text all the same.
+    """
+
+    NULL = "null"
+    NAN = "nan"
+    INFINITE = "infinite"
+    TEXT = "text"
+    EMPTY = "empty"
+
+
+class Origin(StrEnum):
+    """What a profile was learned from: reference data, or recorded traffic, which a person must approve."""
+
+    DATA = "data"
+    TRAFFIC = "traffic"
 
 
 class Method(StrEnum):
@@ -83,8 +131,22 @@ class FieldProfile:
     `low` and `high` are inclusive bounds, None where that side is open; `alpha` is the false-alarm budget of one side.
     `domain` lists the values when they are few, and `closed` says that any other value is a violation; `unseen_mass`
     is the Good-Turing estimate of the share of values not seen yet. `top` are the commonest values with their
-    counts. `minimum` to `std` and `knots` (the percentiles KNOTS, or empty) describe numbers; `max_length` bounds
-    texts, in characters. A `constant` keeps its value as a domain of one, never enforced. `note` is for the reader.
+    counts. `minimum` to `std` and `knots` (the percentiles KNOTS, or empty) describe numbers. A `constant` keeps its value as a
+    domain of one, never enforced. `note` is for the reader.
+
+    `sentinels` are numbers that stand for a missing value (-999), with their counts: no bound is stretched to reach them, and
+    they are inside. `missing_kinds` says in what guise values were missing.
+
+    `min_length` and `max_length` bound texts in characters and arrays in members. Of texts, `charset` names the classes of
+    characters that may occur (empty: any) and `pattern` the one form they have: `A` is a letter, `9` a digit, `+` after either
+    says one or more, every other character stands for itself, behind a backslash where it is `+` or a backslash;
+    `pattern_coverage` is the share of texts that had it. Both are only there when they are enforced.
+
+    Of timestamps, `formats` are the forms allowed, the commonest first, and `low` and `high` bound the lag: by how many seconds
+    the moment lies before its row's time (before its request, when it is checked). Without a time column there is no such bound.
+    Of arrays, `low` and `high` bound each member, `norm_low` and `norm_high` the Euclidean norm.
+
+    `cells` is how the field's values are counted in live traffic, None for fields that are not counted.
     """
 
     name: str
@@ -110,8 +172,18 @@ class FieldProfile:
     mean: float | None = None
     std: float | None = None
     knots: tuple[float, ...] = ()
+    min_length: int | None = None
     max_length: int | None = None
+    charset: tuple[Chars, ...] = ()
+    pattern: str | None = None
+    pattern_coverage: float | None = None
+    formats: tuple[TimeForm, ...] = ()
+    norm_low: float | None = None
+    norm_high: float | None = None
+    missing_kinds: tuple[tuple[MissingKind, int], ...] = ()
+    sentinels: tuple[tuple[float, int], ...] = ()
     note: str = ""
+    cells: Cells | None = None
 
     @property
     def numeric(self) -> bool:
@@ -172,10 +244,21 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's approval of a profile of this `version`. `at` is an RFC 3339 time."""
+
+    by: str
+    at: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """All that was learned for one model. `version` is the first 8 hex digits of the SHA-256 of its content.
 
-    `alpha` is the share of clean rows that may be flagged; `features` and `outputs` keep the order of the data.
+    `alpha` is the share of clean rows that may be flagged; `features` and `outputs` keep the order of the data. `together`
+    lists groups of features that every row either has or lacks as one. `joint` is the check of a row's numbers against each
+    other, None where there is none. `approved` is not part of the content that has the version. `notes` are for the reader.
     """
 
     model: str
@@ -188,6 +271,17 @@ class Profile:
     provenance: Provenance = Provenance()
     calibration: Calibration | None = None
     output_calibration: Calibration | None = None
+    together: tuple[tuple[str, ...], ...] = ()
+    joint: "Joint | None" = None
+    source: Origin = Origin.DATA
+    approved: Approval | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def acts(self) -> bool:
+        """Whether rules may act on it: it was learned from reference data, or a person approved it as it stands."""
+        approved = self.approved is not None and self.approved.version == self.version
+        return self.source is Origin.DATA or approved
 
     def field(self, name: str) -> FieldProfile | None:
         """Return the field called `name`: a feature (`temp`, `features.temp`) or an output (`output.demand`)."""

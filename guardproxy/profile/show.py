@@ -5,16 +5,20 @@ Decides the layout, at most WIDTH columns. Colours and paging are left to the ca
 
 import math
 from bisect import bisect_right
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
+from textwrap import wrap
 from typing import Any, Final
 
-from guardproxy.profile.model import KNOTS, Calibration, FieldKind, FieldProfile, Profile, Role
+from guardproxy.profile.joint_words import describe
+from guardproxy.profile.model import KNOTS, Calibration, FieldKind, FieldProfile, Origin, Profile, Role
+from guardproxy.profile.state import LearnerState
 from guardproxy.table import Cell
 
 WIDTH: Final = 100
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _BINS: Final = 20
+_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 _LAYOUT: Final = "{:<22} {:<10} {:>8} {:>27} {:<20} {}"
 
 
@@ -27,7 +31,11 @@ def show_profile(profile: Profile) -> str:
         f"{profile.rows:,} rows, {100 * profile.alpha:g} % of clean rows may be flagged",
         *calibration_lines("features", profile.calibration, profile.alpha),
         *calibration_lines("outputs", profile.output_calibration, profile.alpha),
+        *(() if profile.joint is None else (f"joint check: {describe(profile.joint)}",)),
+        *_approval(profile),
     ]
+    for note in profile.notes:
+        lines += wrap(_one_line(f"note: {note}"), WIDTH, subsequent_indent="  ")
     for title, fields in (("features", profile.features), ("outputs", profile.outputs)):
         if fields:
             lines += ["", _LAYOUT.format(title, "kind", "missing", "inside", "distribution", "").rstrip()]
@@ -36,9 +44,39 @@ def show_profile(profile: Profile) -> str:
     return "\n".join(_one_line(line)[:WIDTH] for line in lines)
 
 
+def show_part(state: LearnerState) -> str:
+    """Return what a part was learned from."""
+    settings = state.settings
+    roles = (
+        ("target", settings.target),
+        ("key", settings.keys),
+        ("time", () if settings.time is None else (settings.time,)),
+    )
+    lines = [
+        f"{settings.model}  a part, to be merged with others",
+        f"{state.rows:,} rows, {100 * settings.alpha:g} % of clean rows may be flagged",
+        *(f"{role}: {', '.join(names)}" for role, names in roles if names),
+        *wrap(
+            f"columns: {', '.join(state.columns)}",
+            WIDTH,
+            subsequent_indent="  ",
+            max_lines=5,
+            placeholder=" ...",
+        ),
+    ]
+    return "\n".join(_one_line(line)[:WIDTH] for line in lines)
+
+
 def profile_as_json(profile: Profile) -> dict[str, Any]:
-    """Return the profile as plain data, with the percentiles of the knots beside it."""
-    return {**asdict(profile), "percentiles": list(KNOTS)}
+    """Return the profile as plain data, with the percentiles of the knots beside it and whether rules may act on it.
+
+    Of the joint check it says only that there is one: its arrays are for programs, which read the file.
+    """
+    plain = asdict(replace(profile, joint=None))
+    for field in (*plain["features"].values(), *plain["outputs"].values()):
+        if field["cells"] is not None:
+            field["cells"]["known"] = sorted(field["cells"]["known"], key=str)
+    return {**plain, "joint": profile.joint is not None, "acts": profile.acts, "percentiles": list(KNOTS)}
 
 
 def calibration_lines(what: str, calibration: Calibration | None, alpha: float) -> list[str]:
@@ -53,6 +91,19 @@ def calibration_lines(what: str, calibration: Calibration | None, alpha: float) 
         words = ", ".join(calibration.widened[:5]) + (", ..." if len(calibration.widened) > 5 else "")
         lines.append(f"  the held-back rows asked for more room: {words}"[:WIDTH])
     return lines
+
+
+def _approval(profile: Profile) -> list[str]:
+    if profile.source is Origin.DATA:
+        return []
+    given = profile.approved
+    if given is None:
+        said = "nobody has approved it: rules on it count and do not act"
+    elif profile.acts:
+        said = f"approved by {given.by} at {given.at}"
+    else:
+        said = f"edited since {given.by} approved version {given.version}: rules on it count and do not act"
+    return [f"learned from recorded traffic; {said}"]
 
 
 def histogram(field: FieldProfile) -> str:
@@ -93,9 +144,32 @@ def _inside(field: FieldProfile) -> str:
         )
     if field.kind is FieldKind.CATEGORY and field.domain is not None:
         return _fit(f"{len(field.domain)}: " + ",".join(_say(value) for value in field.domain))
-    if field.max_length is not None:
-        return f"up to {field.max_length} characters"
-    return ""
+    return _fit(_shape(field))
+
+
+def _shape(field: FieldProfile) -> str:
+    """Say what texts, moments and arrays must look like."""
+    if field.kind is FieldKind.TIMESTAMP:
+        if field.low is None and field.high is None:
+            return ", ".join(field.formats)
+        low, high = (_age(bound) for bound in (field.low, field.high))
+        return f"{low} .. {high} old"
+    if field.pattern is not None:
+        return field.pattern
+    if field.max_length is None:
+        return ""
+    least = "up to " if field.min_length is None else f"{field.min_length:,} .. "
+    unit = "members" if field.kind is FieldKind.ARRAY else "characters"
+    if field.kind is FieldKind.ARRAY and field.min_length == field.max_length:
+        least = ""
+    return f"{least}{field.max_length:,} {unit}"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    unit, name = next((one for one in _UNITS if abs(seconds) >= one[0]), (1.0, "s"))
+    return f"{seconds / unit:.3g} {name}"
 
 
 def _mark(field: FieldProfile) -> str:

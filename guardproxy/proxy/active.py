@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from guardproxy.proxy.reload import Prepared, Shapes
 from guardproxy.proxy.route import Route, Served
+from guardproxy.rules.unusual import UNUSUAL
 from guardproxy.stats import Change
 
 
@@ -40,12 +41,16 @@ def put_candidate(routes: Sequence[Route], prepared: Prepared) -> None:
 def follow_histories(routes: Sequence[Route]) -> None:
     """Remember by what some rule of some route of the model will ask for, and by nothing else."""
     keys: dict[str, dict[tuple[str, ...], None]] = {}
+    judges: dict[str, dict[str, float]] = {}
     for route in routes:
         for guard in (route.served.guard, route.served.candidate):
             if guard is not None:
                 keys.setdefault(route.model, {}).update(dict.fromkeys(guard.bind((), ()).history_keys))
+                judges.setdefault(route.model, {}).update(
+                    (rule.id, rule.check.false_alarms) for rule in guard.ruleset.rules if rule.kind == UNUSUAL
+                )
     for model, route in _by_model(routes).items():
-        route.history.follow(tuple(keys[model]))
+        route.history.follow(tuple(keys[model]), judges[model])
 
 
 def shapes_of(routes: Sequence[Route]) -> Shapes:

@@ -21,7 +21,8 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 
 class Ended(NamedTuple):
     """An exchange that was judged and answered. `screening` is None where the request's rows could not be seen; then
-    `identity` is what its retry has in common with it.
+    `identity` is what its retry has in common with it. `happened` is when it happened where its header says so, else it
+    happened when it arrived, `at`.
     """
 
     id: str
@@ -34,11 +35,14 @@ class Ended(NamedTuple):
     upstream_s: float
     holds: tuple[str, ...]
     identity: bytes = b""
+    happened: float | None = None
 
 
 def note(route: Route, served: Served, ended: Ended) -> None:
     """Compare, record, remember and count an exchange that was judged by `served`."""
     screening, decision = ended.screening, ended.decision
+    table = None if screening is None else screening.table
+    times = route.event_time.of_rows(table, ended.at, ended.happened)
     acting = _NOBODY
     if decision.findings and served.canaries:
         acting = drawn(served.canaries, ended.identity if screening is None else screening.identity)
@@ -54,8 +58,11 @@ def note(route: Route, served: Served, ended: Ended) -> None:
                 decision.rows,
             )
         if ended.predictions is not None:
-            route.history.remember(screening.table, ended.predictions, decision)
-    sample = Sample(ended.at, decision, None if screening is None else screening.table, ended.predictions)
+            when = ended.at if ended.happened is None else ended.happened
+            route.history.remember(
+                screening.table, ended.predictions, decision, when, times.rows, arrived=ended.at
+            )
+    sample = Sample(ended.at, decision, table, ended.predictions, times.rows, times.latest)
     route.journal.add(
         Entry(
             ended.id, route.path, sample, ended.status, ended.guard_s, ended.upstream_s, ended.holds, acting

@@ -4,10 +4,11 @@ Decides what the routes of one model share: windows, journal, history, breaker a
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from guardproxy.config import Config, RouteConfig, WebhookConfig
 from guardproxy.guard import Guard
@@ -16,18 +17,25 @@ from guardproxy.proxy.active import follow_histories, put_active, put_candidate,
 from guardproxy.proxy.background import Background
 from guardproxy.proxy.breakers import Breakers
 from guardproxy.proxy.candidate import Comparison
+from guardproxy.proxy.event_time import EventTime
 from guardproxy.proxy.history import History
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Journal
 from guardproxy.proxy.load import Loaded, RuleSets, guard_of
+from guardproxy.proxy.model_statistics import ModelStatistics
 from guardproxy.proxy.plane import DataPlane
 from guardproxy.proxy.reload import Prepared, Report, RuleKeeper
 from guardproxy.proxy.route import Ids, Route, Served
 from guardproxy.proxy.routes import version_pattern
+from guardproxy.proxy.sharing import Sharing
+from guardproxy.proxy.statistics import StatisticsKeeper
+from guardproxy.proxy.watchers import Watchers, watch
 from guardproxy.proxy.webhooks import Hook, Webhooks
 from guardproxy.recording import Options, Recorder
 from guardproxy.stats import Breaker, ModelWindows
+from guardproxy.stats.recent import compile_recents
 from guardproxy.stores import HoldStore
+from guardproxy.stores.statistics import StatisticsStore
 from guardproxy.wire import Pool, Timeouts, parse_origin
 
 MAX_NAMED: Final = 20
@@ -44,6 +52,8 @@ class Built:
     rules: RuleKeeper | None
     candidate: RuleKeeper | None
     recorder: Recorder | None
+    statistics: StatisticsKeeper
+    watchers: Watchers
 
     @property
     def rule_keepers(self) -> tuple[RuleKeeper, ...]:
@@ -52,11 +62,17 @@ class Built:
 
 
 def build(
-    config: Config, loaded: Loaded, store: HoldStore, background: Background, clock: Callable[[], float]
+    config: Config,
+    loaded: Loaded,
+    store: HoldStore,
+    statistics: StatisticsStore,
+    background: Background,
+    clock: Callable[[], float],
 ) -> Built:
     """Make everything; nothing is opened or started."""
     ids = Ids(secrets.token_hex(3))
-    webhooks = Webhooks([_hook(item, loaded.headers) for item in config.webhooks], clock)
+    grouped = {"drift": config.drift_cooldown_s}
+    webhooks = Webhooks([_hook(item, loaded) for item in config.webhooks], clock, grouped=grouped)
     recorder = None if config.record_dir is None else Recorder(_options(config, config.record_dir))
     makers = _Makers(config, loaded, ids, clock, recorder)
     routes = [makers.route(item) for item in config.routes]
@@ -65,6 +81,8 @@ def build(
     keeper = Keeper(store, ids, lambda holds: _tell_holds(webhooks, holds))
     plane = DataPlane(routes, makers.pool(config.upstream) if config.upstream else None, keeper, background)
     told = _teller(webhooks)
+    shared = StatisticsKeeper(statistics, {route.model: route.statistics for route in routes}, clock)
+    shared.beats += {route.model: route.sharing for route in routes}.values()
 
     def activate(prepared: Prepared) -> None:
         breakers.tell(put_active(routes, prepared, clock()))
@@ -99,7 +117,21 @@ def build(
         rule_keeper("rules", config.rules, loaded.rules, activate, config.state_folder),
         rule_keeper("rules_candidate", config.rules_candidate, loaded.candidate or RuleSets(), compare, None),
         recorder,
+        shared,
+        watch(config, routes, shared, webhooks, clock),
     )
+
+
+class _Shared(NamedTuple):
+    """What the routes of one model share."""
+
+    journal: Journal
+    history: History
+    breaker: Breaker
+    comparison: Comparison
+    statistics: ModelStatistics
+    sharing: Sharing
+    refused_times: Counter[str]
 
 
 @dataclass(slots=True)
@@ -112,7 +144,8 @@ class _Makers:
     clock: Callable[[], float]
     recorder: Recorder | None
     pools: dict[str, Pool] = field(default_factory=dict)
-    models: dict[str, tuple[Journal, History, Breaker, Comparison]] = field(default_factory=dict)
+    writer: str = field(default_factory=lambda: secrets.token_hex(4))
+    models: dict[str, _Shared] = field(default_factory=dict)
 
     def pool(self, address: str) -> Pool:
         if address not in self.pools:
@@ -127,7 +160,7 @@ class _Makers:
         candidate = None
         if self.loaded.candidate is not None and not self.loaded.candidate.errors:
             candidate = guard_of(item, self.loaded.candidate.rulesets, profile, signatures)
-        journal, history, breaker, comparison = self._shared(guard, candidate)
+        shared = self._shared(guard, candidate)
         return Route(
             path=item.path,
             model=item.model,
@@ -138,10 +171,17 @@ class _Makers:
             max_body=item.max_body,
             methods=frozenset(method.upper().encode() for method in item.methods or guard.codec.methods),
             reject_status=item.reject_status,
-            history=history,
-            journal=journal,
-            breaker=breaker,
-            comparison=comparison,
+            history=shared.history,
+            journal=shared.journal,
+            breaker=shared.breaker,
+            comparison=shared.comparison,
+            statistics=shared.statistics,
+            sharing=shared.sharing,
+            event_time=EventTime(
+                shared.refused_times,
+                header=self.config.event_time and item.time is None,
+                feature=item.time,
+            ),
             ids=self.ids,
             clock=self.clock,
             recorder=self.recorder,
@@ -151,16 +191,35 @@ class _Makers:
             version=version_pattern(item.path),
         )
 
-    def _shared(self, guard: Guard, candidate: Guard | None) -> tuple[Journal, History, Breaker, Comparison]:
+    def _shared(self, guard: Guard, candidate: Guard | None) -> _Shared:
         if guard.model not in self.models:
             breaker = Breaker(guard.ruleset)
             windows = ModelWindows(guard.model, guard.profile, kpis=guard.ruleset.measures)
-            journal = Journal(windows, breaker)
+            statistics = self._statistics(guard)
             comparison = Comparison(self.config.candidate_sample)
             if candidate is not None:
                 comparison.follow(candidate.ruleset.fingerprint)
-            self.models[guard.model] = (journal, History(()), breaker, comparison)
+            journal = Journal(windows, breaker, statistics)
+            config = self.config
+            history = History((), season=config.history_season, max_age_s=config.history_max_age_s)
+            sharing = Sharing(guard.model, history, wait_s=config.history_wait_s, clock=self.clock)
+            self.models[guard.model] = _Shared(
+                journal, history, breaker, comparison, statistics, sharing, Counter()
+            )
         return self.models[guard.model]
+
+    def _statistics(self, guard: Guard) -> ModelStatistics:
+        config = self.config
+        return ModelStatistics(
+            guard.model,
+            guard.profile,
+            compile_recents(guard.ruleset.recents),
+            bucket_s=config.bucket_s,
+            grace_s=config.grace_s,
+            writer=self.writer,
+            event=config.event_time
+            or any(item.time is not None for item in config.routes if item.model == guard.model),
+        )
 
 
 def _options(config: Config, folder: Path) -> Options:
@@ -173,8 +232,9 @@ def _options(config: Config, folder: Path) -> Options:
     )
 
 
-def _hook(item: WebhookConfig, headers: dict[str, tuple[str, str]]) -> Hook:
-    return Hook(item.url, frozenset(item.events), headers.get(str(item.header_file)))
+def _hook(item: WebhookConfig, loaded: Loaded) -> Hook:
+    header = loaded.headers.get(str(item.header_file))
+    return Hook(item.url, frozenset(item.events), header, loaded.secrets.get(str(item.secret_file)))
 
 
 def _teller(webhooks: Webhooks) -> Callable[[RuleKeeper, Report], None]:

@@ -15,6 +15,7 @@ import structlog
 
 from guardproxy.decision import Decision, Outcome, RequestFacts, Verdict
 from guardproxy.guard import Guard, Past
+from guardproxy.guard.guard import RowsPast
 from guardproxy.guard.screen import judge_request, judge_response
 from guardproxy.rules import View
 from guardproxy.rules.rollout import draw
@@ -154,7 +155,16 @@ def _decide(guard: Guard, judged: Judged) -> Decision | None:
         entity = tuple(table.cell(name, row) for name in by)
         return past.previous(by, entity) if by and None not in entity else None
 
-    view = View(table, None, judged.facts, previous, judged.identity, judged.demoted, judged.recent)
+    view = View(
+        table,
+        None,
+        judged.facts,
+        previous,
+        judged.identity,
+        judged.demoted,
+        judged.recent,
+        past=RowsPast(table, past, judged.facts.at, guard.time),
+    )
     verdicts, refusal = judge_request(guard, view)
     if refusal is not None or judged.predictions is None:
         return refusal

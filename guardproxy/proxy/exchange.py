@@ -13,6 +13,7 @@ from guardproxy.decision import Decision, Reason
 from guardproxy.errors import DecodeError, GuardproxyError
 from guardproxy.guard.screen import Screened
 from guardproxy.proxy.background import OFF_LOOP_BYTES, Background, without_frames
+from guardproxy.proxy.event_time import HEADER
 from guardproxy.proxy.facts import facts_at
 from guardproxy.proxy.guarded import GUARD_FAILED, Guarded
 from guardproxy.proxy.headers import OURS, is_stream, request_lines
@@ -20,6 +21,7 @@ from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.outcomes import refused, reject_text, unstored, withheld_text
 from guardproxy.proxy.route import Route
 from guardproxy.proxy.screening import Answer, Asked, read_and_screen, screen_and_patch
+from guardproxy.proxy.sharing import Reading
 from guardproxy.table import Table
 from guardproxy.wire import (
     Exchange,
@@ -47,6 +49,8 @@ class GuardedExchange(Guarded):
     def __init__(self, route: Route, exchange: Exchange, keeper: Keeper, background: Background) -> None:
         super().__init__(route, keeper, background)
         self._exchange = exchange
+        if route.event_time.header:
+            self.happened = route.event_time.of_header(exchange.head.get(HEADER), self.at)
 
     def start(self) -> None:
         """Screen the request, then call the upstream or answer in its place."""
@@ -83,10 +87,13 @@ class GuardedExchange(Guarded):
                 exchange.head,
                 exchange.body,
                 limit,
-                facts_at(self.at, None if route.version is None else route.version_of(exchange.head.target)),
+                facts_at(
+                    self.when, None if route.version is None else route.version_of(exchange.head.target)
+                ),
                 route.history,
                 self._demoted,
                 route.failure,
+                self._recent,
             )
         except DecodeError as error:
             return without_frames(error)
@@ -106,6 +113,7 @@ class GuardedExchange(Guarded):
             if asked.refusal is not None:
                 self._reject(asked.refusal, None, 0.0)
             else:
+                self._look_up()
                 self._call()
 
     # ---------------------------------------------------------------- the upstream
@@ -169,6 +177,16 @@ class GuardedExchange(Guarded):
         self._exchange.reply(self._own_reply(failure.status, sentence, [self._decision_line()]))
 
     def _received(self, response: UpstreamResponse) -> None:
+        if self._reading is not None and self._reading.pending:
+            self._background.spawn(self._received_late(response, self._reading), self._exchange)
+        else:
+            self._judge(response)
+
+    async def _received_late(self, response: UpstreamResponse, reading: Reading) -> None:
+        await reading.wait()
+        self._judge(response)
+
+    def _judge(self, response: UpstreamResponse) -> None:
         if _is_small(response.head, response.body):
             self._screened_response(response, self._screen_response(response, self._route.max_body))
         else:

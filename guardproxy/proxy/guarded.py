@@ -16,6 +16,7 @@ from guardproxy.proxy.headers import decision_headers, unguarded_headers
 from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.route import Route, unguarded_entry
 from guardproxy.proxy.screening import Asked
+from guardproxy.proxy.sharing import Reading
 from guardproxy.table import Table
 from guardproxy.wire import Header
 
@@ -36,14 +37,18 @@ class Guarded:
         "_demoted",
         "_guard_s",
         "_keeper",
+        "_reading",
         "_reason",
+        "_recent",
         "_route",
         "_served",
         "at",
+        "happened",
         "id",
     )
 
     _asked: Asked | None
+    _reading: Reading | None
 
     def __init__(self, route: Route, keeper: Keeper, background: Background) -> None:
         self._route = route
@@ -56,7 +61,15 @@ class Guarded:
         self._reason: Reason | None = None
         self._guard_s = 0.0
         self.at = route.clock()
+        self.happened: float | None = None
+        self._reading = None
+        self._recent = route.statistics.recent(self.at)
         self.id = route.ids.make("dec", self.at)
+
+    @property
+    def when(self) -> float:
+        """When the exchange happened: as its header says, else when it arrived."""
+        return self.at if self.happened is None else self.happened
 
     def _passes(self, reason: Reason) -> bool:
         """Tell whether the route lets pass what cannot be decided for this reason."""
@@ -117,6 +130,7 @@ class Guarded:
             rows=0 if seen is None else seen.table.rows,
             status=status,
             refused=refused,
+            happened=self.happened,
         )
         self._route.journal.add(entry)
 
@@ -140,8 +154,17 @@ class Guarded:
             upstream_s,
             holds,
             b"" if asked is None else asked.identity,
+            self.happened,
         )
         note(self._route, self._served, ended)
+
+    def _look_up(self) -> None:
+        """Begin to read what is known elsewhere of the request's entities, while the model server works."""
+        seen = self._seen
+        try:
+            self._reading = None if seen is None else self._route.sharing.ask(seen.table)
+        except Exception as error:  # noqa: BLE001 - whoever is not looked up is unknown, no more
+            self._report_fault(error)
 
     @property
     def _seen(self) -> Screening | None:

@@ -20,7 +20,7 @@ from guardproxy.wire import Exchange, Header, ResponseHead
 MAX_HOLDS: Final = 8
 MAX_ROWS: Final = 200
 
-_NAMES: Final = ("decision", "outcome", "rows", "hold", "held-rows", "reason", "ruleset")
+_NAMES: Final = ("decision", "outcome", "rows", "hold", "held-rows", "reason", "ruleset", "event-time")
 OURS: Final = frozenset(
     spelled.encode()
     for name in _NAMES

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from guardproxy.decision import Decision, Outcome
+from guardproxy.proxy.model_statistics import ModelStatistics
 from guardproxy.rules import Ruleset
 from guardproxy.stats import Breaker, ModelWindows, Sample, Seen
+from guardproxy.stats.recent import compile_recents
 from guardproxy.table import Table, json_cell
 
 MAX_PENDING: Final = 20_000
@@ -53,9 +55,15 @@ class Histogram:
 class Journal:
     """The queue of one model's screened exchanges, and what has been counted from it."""
 
-    def __init__(self, windows: ModelWindows, breaker: Breaker | None = None) -> None:
-        """Count into `windows`, and hold the rules to their limits by `breaker`."""
+    def __init__(
+        self,
+        windows: ModelWindows,
+        breaker: Breaker | None = None,
+        statistics: ModelStatistics | None = None,
+    ) -> None:
+        """Count into `windows` and the `statistics` of all replicas, and hold the rules to their limits by `breaker`."""
         self.windows = windows
+        self.statistics = statistics
         self.breaker = breaker
         self.dropped = 0
         self.guard_s = Histogram()
@@ -74,15 +82,20 @@ class Journal:
         self._pending_rows += rows
 
     def follow(self, ruleset: Ruleset) -> None:
-        """Tally the KPIs of another ruleset from now on."""
+        """Tally the KPIs and the rolling functions of another ruleset from now on."""
         self.windows.follow(ruleset.measures)
+        if self.statistics is not None:
+            self.statistics.follow(compile_recents(ruleset.recents))
 
     def flush(self) -> int:
         """Count everything that waits; return how many exchanges that were."""
         if not self._pending:
             return 0
         entries, self._pending, self._pending_rows = list(self._pending), deque(), 0
-        self.windows.add([entry.sample for entry in entries])
+        samples = [entry.sample for entry in entries]
+        self.windows.add(samples)
+        if self.statistics is not None:
+            self.statistics.add(samples)
         if self.breaker is not None:
             self.breaker.add([Seen(entry.sample.at, entry.sample.decision, entry.drawn) for entry in entries])
         for entry in entries:

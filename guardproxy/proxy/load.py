@@ -4,14 +4,13 @@ Decides which files belong to a configuration and which problems stop the start.
 used, so that one run shows every problem.
 """
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from guardproxy.codecs import CodecOptions, make_codec
 from guardproxy.codecs.signature import Signature, read_signature
@@ -19,14 +18,19 @@ from guardproxy.config import Config, RouteConfig, models_of
 from guardproxy.documents import MAX_BYTES, decode
 from guardproxy.guard import Guard
 from guardproxy.guard.fits import named_outputs, unfit_fallbacks
+from guardproxy.profile.document import MAX_BYTES as PROFILE_BYTES
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.model import Profile
+from guardproxy.proxy.hook_files import header_of, secret_of
 from guardproxy.proxy.last_good import LastGood, read_last_good
 from guardproxy.proxy.rule_files import MAX_FILES, MAX_TOTAL, RULES_SUFFIX, find_rule_files, read_regular
 from guardproxy.proxy.rule_tests import failing_tests
+from guardproxy.proxy.unapproved import unapproved
 from guardproxy.rules import Ruleset, default_ruleset, load_rulesets
+from guardproxy.rules.trial import on_trial
 from guardproxy.source import Problem
 
+_T = TypeVar("_T")
 FILES: Final = "files"
 LAST_GOOD: Final = "last_good"
 Signatures: TypeAlias = Mapping[Path, Signature]
@@ -70,6 +74,8 @@ class Loaded:
     rules: RuleSets = field(default_factory=RuleSets)
     candidate: RuleSets | None = None
     headers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    password: str | None = field(default=None, repr=False)
     signatures: dict[Path, Signature] = field(default_factory=dict)
 
     @property
@@ -98,9 +104,7 @@ def load(config: Config) -> Loaded:
     if config.rules_candidate is not None:
         loaded.candidate = load_rules(config, config.rules_candidate, loaded.profiles, loaded.signatures)
         loaded.texts.update(loaded.candidate.texts)
-    for hook in config.webhooks:
-        if hook.header_file is not None:
-            _read_header(hook.header_file, loaded)
+    _read_secrets(config, loaded)
     return loaded
 
 
@@ -141,6 +145,8 @@ def rules_of(
     for model in models_of(config.routes):
         if model not in found.rulesets:
             found.rulesets[model] = default_ruleset(model, profiles.get(model))
+    # After the tests, which say what the rules do once the profile is approved.
+    found.rulesets = {model: on_trial(ruleset) for model, ruleset in found.rulesets.items()}
     return found
 
 
@@ -187,7 +193,7 @@ def guard_of(
     codec = make_codec(route.protocol, options_of(route, profile, signatures))
     # What the data's own keys are was said to `learn` already; a route may name others.
     key = route.key or (() if profile is None else profile.keys)
-    return Guard(route.model, codec, rulesets[route.model], profile, key)
+    return Guard(route.model, codec, rulesets[route.model], profile, key, time=route.time)
 
 
 def options_of(route: RouteConfig, profile: Profile | None, signatures: Signatures) -> CodecOptions:
@@ -261,11 +267,13 @@ def read_rule_files(paths: Sequence[Path], loaded: Loaded) -> Mapping[str, str]:
 
 def load_profile(path: Path, loaded: Loaded) -> Profile | None:
     """Read one profile; problems are added to `loaded`."""
-    text = read_text(path, loaded)
+    text = read_text(path, loaded, PROFILE_BYTES)
     if text is None:
         return None
     found = parse_profile(text, str(path))
     if isinstance(found, Profile):
+        if not found.acts:
+            loaded.problems.append(unapproved(found, text, path))
         return found
     loaded.problems.extend(found)
     return None
@@ -273,7 +281,7 @@ def load_profile(path: Path, loaded: Loaded) -> Profile | None:
 
 def load_signature(path: Path, loaded: Loaded) -> Signature | None:
     """Read one signature file; problems are added to `loaded`."""
-    text = read_text(path, loaded)
+    text = read_text(path, loaded, PROFILE_BYTES)
     if text is None:
         return None
     try:
@@ -283,15 +291,15 @@ def load_signature(path: Path, loaded: Loaded) -> Signature | None:
         return None
 
 
-def read_text(path: Path, loaded: Loaded) -> str | None:
+def read_text(path: Path, loaded: Loaded, most: int = MAX_BYTES) -> str | None:
     """Read a text file of bounded size; None and a problem when that cannot be done."""
     try:
-        data = read_regular(path, MAX_BYTES + 1)
+        data = read_regular(path, most + 1)
         if data is None:
             loaded.problems.append(_problem(path, "cannot be read: not a regular file"))
             return None
-        if len(data) > MAX_BYTES:
-            loaded.problems.append(_problem(path, f"cannot be read: larger than {MAX_BYTES // 1024**2} MiB"))
+        if len(data) > most:
+            loaded.problems.append(_problem(path, f"cannot be read: larger than {most // 1024**2} MiB"))
             return None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -303,21 +311,31 @@ def read_text(path: Path, loaded: Loaded) -> str | None:
     return None if problems else text
 
 
-def _read_header(path: Path, loaded: Loaded) -> None:
-    texts, problems = loaded.texts, len(loaded.problems)
-    line = (read_text(path, loaded) or "").strip()
+def _read_secrets(config: Config, loaded: Loaded) -> None:
+    for hook in config.webhooks:
+        _read_secret(hook.header_file, header_of, loaded.headers, loaded)
+        _read_secret(hook.secret_file, secret_of, loaded.secrets, loaded)
+    if config.statistics_password_file is not None:
+        loaded.password = _read_secret_line(config.statistics_password_file, loaded)
+
+
+def _read_secret(path: Path | None, read: Callable[[str], _T], kept: dict[str, _T], loaded: Loaded) -> None:
+    if path is None:
+        return
+    line = _read_secret_line(path, loaded)
+    if line is not None:
+        try:
+            kept[str(path)] = read(line)
+        except ValueError as error:
+            loaded.problems.append(_problem(path, str(error)))
+
+
+def _read_secret_line(path: Path, loaded: Loaded) -> str | None:
+    """Read a file that holds a secret; None and a problem when that cannot be done."""
+    line = read_text(path, loaded)
     # Its content is a secret: no problem may draw it.
-    texts.pop(str(path), None)
-    name, _, value = line.partition(":")
-    if len(loaded.problems) > problems:
-        return
-    if not value.strip() or not line.isprintable() or not line.isascii() or not _TOKEN.fullmatch(name):
-        loaded.problems.append(_problem(path, "must hold one header line such as Authorization: Bearer ..."))
-        return
-    loaded.headers[str(path)] = (name, value.strip())
-
-
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+    loaded.texts.pop(str(path), None)
+    return None if line is None else line.strip()
 
 
 def _today() -> date:

@@ -17,6 +17,7 @@ from guardproxy.proxy.holding import Keeper
 from guardproxy.proxy.journal import Journal
 from guardproxy.proxy.route import Route, unguarded_entry
 from guardproxy.proxy.routes import AMBIGUOUS, Ambiguous, RouteTable
+from guardproxy.proxy.sharing import Sharing
 from guardproxy.wire import (
     Collect,
     Exchange,
@@ -65,6 +66,11 @@ class DataPlane:
     def journals(self) -> Mapping[str, Journal]:
         """The journal of each model."""
         return {route.model: route.journal for route in self.routes}
+
+    @property
+    def sharings(self) -> Mapping[str, Sharing]:
+        """The shared past of each model."""
+        return {route.model: route.sharing for route in self.routes}
 
     def plan(self, head: RequestHead, peer: str) -> Plan:  # noqa: ARG002 - the wire's contract
         """Decide about one request."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from guardproxy.decision import Mode
+from guardproxy.profile.model import Origin, Profile
 from guardproxy.proxy.breakers import Breakers
 from guardproxy.proxy.plane import DataPlane
 from guardproxy.proxy.route import Route
@@ -21,7 +22,7 @@ _AS_A_FIELD: Final = ("cells", "missing", "mean", "std", "min", "max", "outside"
 def windows_report(plane: DataPlane, now: float) -> Mapping[str, Any]:
     """Return the live counters of every model."""
     models = []
-    for journal in plane.journals.values():
+    for model, journal in plane.journals.items():
         journal.flush()
         said = journal.windows.as_json(now)
         hour = said["windows"]["1h"]
@@ -38,13 +39,20 @@ def windows_report(plane: DataPlane, now: float) -> Mapping[str, Any]:
                 "outcomes": hour["outcomes"],
                 "fields": fields,
                 "dropped": journal.dropped,
+                "history": plane.sharings[model].as_json(),
             }
         )
     return {"models": models}
 
 
-def rules_report(plane: DataPlane, breakers: Breakers) -> Sequence[Mapping[str, Any]]:
-    """Return every rule in force with its counts; a demoted rule says by what and since when."""
+def rules_report(
+    plane: DataPlane, breakers: Breakers, windows: Sequence[Mapping[str, Any]] = ()
+) -> Sequence[Mapping[str, Any]]:
+    """Return every rule in force with its counts; a demoted rule says by what and since when.
+
+    `windows` says how the rules of scope window stand, with their `model` and `rule`.
+    """
+    standing = {(said["model"], said["rule"]): said for said in windows}
     tripped = {(state["model"], state["rule"]): state for state in breakers.tripped()}
     said: list[Mapping[str, Any]] = []
     for route in {route.model: route for route in plane.routes}.values():
@@ -57,6 +65,7 @@ def rules_report(plane: DataPlane, breakers: Breakers) -> Sequence[Mapping[str, 
                 verdict.name.lower(): rows for verdict, rows in counts.get(rule.id, {}).items()
             }
             entry["demoted"] = tripped.get((route.model, rule.id))
+            entry["window"] = standing.get((route.model, rule.id))
             if compared is not None:
                 entry["candidate"] = {
                     "added": compared.added[rule.id],
@@ -97,7 +106,22 @@ def _route(route: Route) -> dict[str, Any]:
         "on_failure": str(route.failure),
         "buffer": route.buffer,
         "upstream": f"{route.upstream.origin}{(route.upstream_path or b'').decode('ascii')}",
+        **_profile(route.guard.profile),
     }
+
+
+def _profile(profile: Profile | None) -> dict[str, Any]:
+    """Say by which profile a route judges; what was learned from traffic and nobody approved only counts."""
+    if profile is None:
+        return {"profile": None, "profile_state": "none"}
+    state = (
+        "learned from data"
+        if profile.source is Origin.DATA
+        else "approved"
+        if profile.acts
+        else "not approved: counts only"
+    )
+    return {"profile": profile.version, "profile_state": state}
 
 
 def decision_report(plane: DataPlane, decision_id: str) -> Mapping[str, Any] | None:

@@ -14,8 +14,11 @@ import numpy as np
 from guardproxy.decision import Decision, FailureMode, FailurePolicy, Mode, Outcome, Reason
 from guardproxy.guard import Guard
 from guardproxy.proxy.candidate import Comparison
+from guardproxy.proxy.event_time import EventTime
 from guardproxy.proxy.history import History
 from guardproxy.proxy.journal import Entry, Journal
+from guardproxy.proxy.model_statistics import ModelStatistics
+from guardproxy.proxy.sharing import Sharing
 from guardproxy.recording import Recorder
 from guardproxy.rules import Rule, Ruleset
 from guardproxy.stats import Breaker, Sample
@@ -61,7 +64,8 @@ class Served:
 
 @dataclass(slots=True, eq=False)
 class Route:
-    """One guarded route. `history`, `journal`, `breaker` and `comparison` are shared by the routes of one model.
+    """One guarded route. `history`, `journal`, `breaker`, `comparison`, `statistics` and `sharing` are shared by the routes of one
+    model.
 
     `buffer` reads whole event streams. `upstream_path` is where its requests go instead of their own path. `by_query` says
     that a GET may ask by its query; one that does not passes. `version` finds the model's version in a path.
@@ -80,6 +84,9 @@ class Route:
     journal: Journal
     breaker: Breaker
     comparison: Comparison
+    statistics: ModelStatistics
+    event_time: EventTime
+    sharing: Sharing
     ids: Ids
     clock: Callable[[], float]
     recorder: Recorder | None = None
@@ -125,6 +132,7 @@ def unguarded_entry(
     rows: int = 0,
     status: int = 0,
     refused: bool = False,
+    happened: float | None = None,
 ) -> Entry:
     """Return the journal's entry for an exchange that `guard` did not judge; `rows` is 0 where they are not known."""
     outcomes = np.full(rows, Outcome.REJECTED if refused else Outcome.UNGUARDED, dtype=np.uint8)
@@ -137,7 +145,8 @@ def unguarded_entry(
         np.zeros((0, rows), dtype=np.uint8),
         reason=reason,
     )
-    return Entry(decision_id, route.path, Sample(at, decision, None, None), status, 0.0, 0.0)
+    sample = Sample(at, decision, None, None, happened=happened)
+    return Entry(decision_id, route.path, sample, status, 0.0, 0.0)
 
 
 def _alike(ruleset: Ruleset, candidate: Guard | None) -> frozenset[str]:

@@ -22,6 +22,7 @@ from guardproxy.guard.screen import Screened, judge_screened
 from guardproxy.guard.unseen import Unseen, judge_unseen, screen_unseen
 from guardproxy.message import Message
 from guardproxy.proxy.headers import JSON_LENGTH, asks_by_query, patched_lines
+from guardproxy.stats.snapshot import NO_CELLS
 from guardproxy.table import Cell, Table
 from guardproxy.wire import Header, RequestHead, ResponseHead, UpstreamResponse
 
@@ -55,10 +56,11 @@ def read_and_screen(
     past: Past,
     demoted: frozenset[str],
     policy: FailurePolicy,
+    recent: Mapping[str, Cell] = NO_CELLS,
 ) -> Asked:
     """Judge a request of at most `max_body` bytes; see `screen_message`."""
     message = request_message(guard, head, body, max_body)
-    return screen_message(guard, message, facts, past, demoted, policy)
+    return screen_message(guard, message, facts, past, demoted, policy, recent)
 
 
 def screen_and_patch(
@@ -86,13 +88,14 @@ def screen_message(
     past: Past,
     demoted: frozenset[str],
     policy: FailurePolicy,
+    recent: Mapping[str, Cell] = NO_CELLS,
 ) -> Asked:
-    """Judge a request. Raises DecodeError where it cannot be read.
+    """Judge a request; `recent` holds what rolling functions give. Raises DecodeError where it cannot be read.
 
     Where the policy lets it, a request whose rows cannot be seen goes on, and what is known of it comes back.
     """
     try:
-        return screen_request(guard, message, facts, past, demoted)
+        return screen_request(guard, message, facts, past, demoted, recent)
     except OpaqueError:
         if policy.of(Reason.OPAQUE) is FailureMode.OPEN:
             return Unseen(facts, message.identity or message.body, demoted)

@@ -43,6 +43,7 @@ def signals_of(
         "state": _state_of(drift, states),
         "sentence": str(alarm.get("message", "")),
         "profile": None if profile is None else profile.version,
+        "profile_state": None if profile is None or profile.acts else "learned from traffic and not approved",
         "rows": {length: _rows(snapshot, length) for length in (HOUR, DAY)},
         "age_s": None if snapshot.since is None else round(max(0.0, now - snapshot.at), 1),
         "fields": [

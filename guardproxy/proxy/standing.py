@@ -3,7 +3,7 @@
 Decides which states count as degraded. How loud they are shown is left to `admin`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from guardproxy.proxy.building import Built
@@ -11,6 +11,10 @@ from guardproxy.proxy.load import LAST_GOOD
 from guardproxy.proxy.reload import RuleKeeper
 from guardproxy.units import format_duration
 
+MAX_FIRING: Final = 10
+"""Window rules that are named one by one; all are on the page of rules."""
+MAX_FIELDS: Final = 5
+"""Fields of a drift alarm that its sentence names."""
 UNMET_AFTER: Final = 100
 """Exchanges after which a field to redact that none of them had is taken for a misspelt one."""
 
@@ -34,12 +38,64 @@ def alerts_of(built: Built, now: float) -> list[Alert]:
         )
         for state in built.breakers.tripped()
     ]
+    alerts += _of_statistics(built)
+    alerts += _of_drift(built)
+    alerts += _of_window_rules(built, now)
     alerts += _of_recording(built)
     if built.rules is not None and built.rules.kept_problem:
         alerts.append(
             Alert("warn", f"The rules cannot be kept for the next start: {built.rules.kept_problem}.")
         )
     return sorted(alerts, key=lambda alert: alert.level != "bad")
+
+
+def _of_statistics(built: Built) -> list[Alert]:
+    status = built.statistics.status()
+    if not status.problem:
+        return []
+    waits = f"{status.waiting_rows:,} rows wait until it does, {status.lost_rows:,} were lost"
+    return [
+        Alert(
+            "warn",
+            f"The store of statistics does not answer: {status.problem.rstrip('.')}.",
+            f"Requests are served as ever; {waits}. Once the last statistics are old, rolling functions are unknown.",
+        )
+    ]
+
+
+def _of_drift(built: Built) -> list[Alert]:
+    found = {model: keeper.found.alarm for model, keeper in built.watchers.drift.items()}
+    return [
+        Alert(
+            "warn", f"{model} drifts: {_named(alarm.fields)} moved away from what was learned.", alarm.message
+        )
+        for model, alarm in found.items()
+        if alarm is not None
+    ]
+
+
+def _named(fields: Sequence[str]) -> str:
+    """Write the first fields, which are the loudest, and how many more there are."""
+    more = f" and {len(fields) - MAX_FIELDS} more" if len(fields) > MAX_FIELDS else ""
+    return ", ".join(fields[:MAX_FIELDS]) + more
+
+
+def _of_window_rules(built: Built, now: float) -> list[Alert]:
+    firing = built.watchers.window_rules.firing()
+    times = {model: one.now for model, one in built.statistics.models.items()}
+    alerts = [_firing(said, times.get(said["model"]) or now) for said in firing[:MAX_FIRING]]
+    if len(firing) > MAX_FIRING:
+        alerts.append(Alert("warn", f"{len(firing) - MAX_FIRING} more window rules are violated."))
+    return alerts
+
+
+def _firing(said: Mapping[str, Any], now: float) -> Alert:
+    name = f"Rule {said['rule']} of {said['model']}"
+    if said["since"] is None:
+        return Alert(
+            "warn", f"{name} was violated, and whether it still is cannot be judged.", said["message"]
+        )
+    return Alert("warn", f"{name} has been violated for {_age(now - said['since'])}.", said["message"])
 
 
 def _of_recording(built: Built) -> list[Alert]:

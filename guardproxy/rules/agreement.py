@@ -11,6 +11,7 @@ from guardproxy.rules.context import Context
 from guardproxy.rules.language import Ref
 from guardproxy.rules.model import Rule
 from guardproxy.rules.remedies import contradicted
+from guardproxy.rules.unusual import UNUSUAL
 from guardproxy.source import Entry, Place, Scalar
 
 SCOPED: Final[Mapping[Scope, tuple[str, ...]]] = {
@@ -87,8 +88,10 @@ def warn(
     for key, place in _unused(rule, entries):
         message = f"'{key}' is never used by action '{rule.action.name.lower()}'"
         report("W402", message, place, "change the action, or remove it", "warning")
-    if any(ref.space == "recent" for ref in seen) and _says(entries, "on_unknown", "violate"):
-        message = "a rolling function is unknown while it warms up, which never counts as a violation"
+    warms = rule.kind == UNUSUAL or any(ref.space == "recent" for ref in seen)
+    if warms and _says(entries, "on_unknown", "violate"):
+        what = "what is usual" if rule.kind == UNUSUAL else "a rolling function"
+        message = f"{what} is unknown while it warms up, which never counts as a violation"
         report("W411", message, entries["on_unknown"].value.place, "remove on_unknown", "warning")
     stated = "on_unknown" in entries or unknown_said
     if "previous" in rule.check.wants and rule.kind == "max_change" and not stated:

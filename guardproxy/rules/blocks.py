@@ -15,6 +15,7 @@ from guardproxy.rules.language import LanguageError
 from guardproxy.rules.model import FINITE_RULE, Check
 from guardproxy.rules.texts import ROW_CHECKS as TEXT_CHECKS
 from guardproxy.rules.texts import SLACK
+from guardproxy.rules.unusual import UNUSUAL, unusual
 from guardproxy.table import Cell, Codes, Floats, Table
 
 RowCheck: TypeAlias = Callable[[Check, Sequence[Cell]], bool | None]
@@ -127,6 +128,7 @@ _VIOLATED: Final = np.uint8(Verdict.VIOLATED)
 ROW_CHECKS: Final[Mapping[str, RowCheck]] = {
     "probabilities": probabilities,
     FINITE_RULE: finite,
+    UNUSUAL: unusual,
     **TEXT_CHECKS,
 }
 TABLE_CHECKS: Final[Mapping[str, TableCheck]] = {

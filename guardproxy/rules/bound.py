@@ -6,7 +6,6 @@ Decides nothing about a row as a whole: which action wins and which candidate is
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from guardproxy.decision import Action, Candidate, Finding, Mode, Phase, Scope, Verdict
 from guardproxy.profile.model import Profile
@@ -15,16 +14,17 @@ from guardproxy.rules.compiled import Compiled, Programs
 from guardproxy.rules.kpis import Kpis
 from guardproxy.rules.language import Column, Ref
 from guardproxy.rules.layout import one_row
-from guardproxy.rules.model import FallbackSpec, Rule, Unless, View
-from guardproxy.rules.names import ModelNames, profiled_output
+from guardproxy.rules.model import Rule, Unless, View
+from guardproxy.rules.names import ModelNames
+from guardproxy.rules.offers import Offers
+from guardproxy.rules.past import REMEMBERED
 from guardproxy.rules.plan import Plan, PlannedRule, judge_one, make_plan
 from guardproxy.rules.quieting import is_live, is_loud
 from guardproxy.rules.report import comparisons, lookup_in, report, report_points
 from guardproxy.rules.rollout import acts_in, drawn, is_demoted
 from guardproxy.rules.sentences import Lookup, as_number, evaluate
+from guardproxy.rules.unusual import UNUSUAL
 from guardproxy.table import Cell, Codes, table_from_records
-
-NO_PAST: Final = "no previous answer for this entity yet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class BoundRules:
     """Compiled rules for messages with exactly these features and outputs. Use `Ruleset.bind` to make them.
 
     `warming` are the rules whose verdict depends on rolling functions, by their place in `rule_ids`, with those
-    functions' spellings. `scoring` are the places of the rules that add points, `scored` of those that sum them.
+    functions' spellings; without any, on what is usual of an entity. `scoring` are the places of the rules that add points, `scored` of those that sum them.
     """
 
     features: tuple[str, ...]
@@ -158,9 +158,11 @@ class BoundRules:
         return self.measures.columns(view)
 
     def warms(self, index: int, view: View) -> bool:
-        """Tell whether the rule at a place of `rule_ids` waits for a rolling function that has seen too little."""
-        waits = next((names for place, names in self.warming if place == index), ())
-        return any(view.recent.get(name) is None for name in waits)
+        """Tell whether the rule at a place of `rule_ids` waits for what has seen too little: a rolling function, or a past."""
+        waits = next((names for place, names in self.warming if place == index), None)
+        if waits is None:
+            return False
+        return not waits or any(view.recent.get(name) is None for name in waits)
 
     def clamped(self, rule: Rule, row: int, view: View) -> Mapping[str, Cell] | None:
         """Return the nearest value that a range or max_change allows, by output; None when there is none.
@@ -180,7 +182,7 @@ class BoundRules:
             return None
         nearest = min(max(number, low), high)
         return (
-            {fields[0].name: self._whole(fields[0].name, nearest, low, high)}
+            {fields[0].name: self._offers.whole(fields[0].name, nearest, low, high)}
             if math.isfinite(nearest)
             else None
         )
@@ -188,17 +190,7 @@ class BoundRules:
     def propose(self, rule: Rule, row: int, view: View) -> Iterator[Candidate]:
         """Yield what a rule's fallback chain offers, in order; a link with nothing to offer says why."""
         planned = self.planned[rule.id]
-        lookup = self._lookup(planned, row, view)
-        for link, spec in enumerate(rule.fallback):
-            if spec.kind == "previous":
-                yield self._previous(planned, row, view)
-            elif spec.kind == "profile":
-                yield self._statistic(spec)
-            elif spec.kind == "value":
-                yield self._named(spec, dict(spec.values))
-            else:
-                exprs = ((name, planned.programs.exprs[link, name]) for name in spec.exprs)
-                yield self._named(spec, {name: evaluate(program, lookup) for name, program in exprs})
+        return self._offers.of(planned, row, view, self._lookup(planned, row, view))
 
     def refusals(self, view: View, row: int, values: Mapping[str, Cell]) -> tuple[str, ...]:
         """Return the rules enforced here that these values, in place of the row's own, would not satisfy.
@@ -265,44 +257,12 @@ class BoundRules:
         number = as_number(evaluate(program, self._lookup(planned, row, view)))
         return None if number is None or not math.isfinite(number) else number
 
+    @property
+    def _offers(self) -> Offers:
+        return Offers(self.outputs, self.profile, self.names)
+
     def _lookup(self, planned: PlannedRule, row: int, view: View) -> Lookup:
         return lookup_in(self.seeing(view), row, planned.by, self.names)
-
-    def _whole(self, name: str, value: float, low: float, high: float) -> float:
-        own = None if self.profile is None else profiled_output(self.profile, name, self.outputs)
-        if own is None or self.profile is None or not self.profile.outputs[own].whole:
-            return value
-        inward = math.floor(value) if value == high else math.ceil(value)
-        return float(inward) if low <= inward <= high else value
-
-    def _previous(self, planned: PlannedRule, row: int, view: View) -> Candidate:
-        before = view.previous(planned.by, row) or {}
-        values = {name: before[name] for name in self.outputs if before.get(name) is not None}
-        return Candidate("previous", values, note="" if values else NO_PAST)
-
-    def _statistic(self, spec: FallbackSpec) -> Candidate:
-        found: dict[str, Cell] = {}
-        for name in self.outputs:
-            own = None if self.profile is None else profiled_output(self.profile, name, self.outputs)
-            value = self.names.statistic(Ref("profile", f"output.{own or name}", spec.stat))
-            if value is not None:
-                found[name] = value
-        note = "" if found else f"the profile has no {spec.stat} of the output"
-        return Candidate(spec.label, found, note=note)
-
-    def _named(self, spec: FallbackSpec, values: Mapping[str, Cell]) -> Candidate:
-        """Give a model's only output its name, and leave out what could not be computed."""
-        if "" in values and len(self.outputs) != 1:
-            note = f"the response has {len(self.outputs)} outputs; the rule must say which one is meant"
-            return Candidate(spec.label, {}, note=note)
-        named = {name or self.outputs[0]: cell for name, cell in values.items()}
-        unknown = [name for name in named if name not in self.outputs]
-        lacking = [name for name, cell in named.items() if cell is None]
-        if unknown:
-            return Candidate(spec.label, {}, note=f"the response has no output '{unknown[0]}'")
-        if lacking:
-            return Candidate(spec.label, {}, note=f"{spec.label} is missing on this row")
-        return Candidate(spec.label, named)
 
 
 def bind_rules(
@@ -336,7 +296,9 @@ def bind_rules(
         told={phase: bind_batches(phases[phase].told, features, outputs, key) for phase in Phase},
         measures=compiled.kpis.bind(features, outputs, key),
         warming=tuple(
-            (place, one.programs.recents) for place, one in enumerate(ordered) if one.programs.recents
+            (place, one.programs.recents)
+            for place, one in enumerate(ordered)
+            if one.programs.recents or one.rule.kind == UNUSUAL
         ),
         scoring=tuple(place for place, one in enumerate(ordered) if one.rule.action is Action.SCORE),
         scored=tuple(place for place, one in enumerate(ordered) if one.rule.kind == "score"),
@@ -348,7 +310,8 @@ def _has_veto(rule: Rule) -> bool:
 
 
 def _looks_back(programs: Programs) -> bool:
-    if any(spec.kind == "previous" for spec in programs.rule.fallback):
+    rule = programs.rule
+    if rule.kind == UNUSUAL or any(spec.kind in ("previous", *REMEMBERED) for spec in rule.fallback):
         return True
     refs = [ref for program in programs.all() for ref in program.all_refs]
     refs += [] if programs.message is None else programs.message.all_refs

@@ -32,8 +32,10 @@ from guardproxy.table import Cell
 
 MAX_CASES: Final = 2_000
 MAX_CASE_ROWS: Final = 1_000
-GIVEN_KEYS: Final = ("features", "output", "previous", "profile", "request", "recent", "rows")
-ROW_KEYS: Final = ("features", "output", "previous")
+GIVEN_KEYS: Final = ("features", "output", "previous", "history", "profile", "request", "recent", "rows")
+ROW_KEYS: Final = ("features", "output", "previous", "history")
+MAX_ANSWERS: Final = 1_000
+"""Answers of an entity that a test may give; more would teach nothing."""
 EXPECT_KEYS: Final = ("verdicts", "outcome", "value")
 
 CLOSE: Final = 0.85
@@ -154,15 +156,39 @@ def _row(entries: Mapping[str, Entry], context: Context, mentions: list[Mention]
         _answer(entries[key].value, context, key) if key in entries else None
         for key in ("output", "previous")
     )
-    return CaseRow(features, output, previous)
+    history = _history(entries["history"].value, context) if "history" in entries else {}
+    return CaseRow(features, output, previous, history)
+
+
+def _history(node: Node, context: Context) -> Mapping[str, tuple[float, ...]]:
+    """Read an entity's last answers by output; a list is of a model with one output."""
+    if isinstance(node, MappingNode):
+        named = {name: entry.value for name, entry in node.entries.items()}
+    else:
+        named = {_only_output(context): node}
+    found: dict[str, tuple[float, ...]] = {}
+    for name, listed in named.items():
+        items = context.reader.items(listed, "history")
+        if isinstance(listed, SequenceNode) and not 1 <= len(items) <= MAX_ANSWERS:
+            message = f"history must hold 1 to {MAX_ANSWERS:,} answers"
+            context.reader.report("E208", message, listed.place, "give the last ones, the oldest first")
+            continue
+        answers = [
+            context.reader.number(item, "an answer of history", low=-1e300, high=1e300) for item in items
+        ]
+        found[name] = tuple(answer for answer in answers if answer is not None)
+    return {name: answers for name, answers in found.items() if answers}
+
+
+def _only_output(context: Context) -> str:
+    return context.outputs[0] if context.outputs is not None and len(context.outputs) == 1 else "prediction"
 
 
 def _answer(node: Node, context: Context, what: str) -> Mapping[str, Cell]:
     """Read predictions by output; a scalar is the prediction of a model with one output."""
     if isinstance(node, MappingNode):
         return _cells(node, context, what)
-    only = context.outputs[0] if context.outputs is not None and len(context.outputs) == 1 else "prediction"
-    return {only: _cell(node, context, what)}
+    return {_only_output(context): _cell(node, context, what)}
 
 
 def _cells(node: Node, context: Context, what: str) -> dict[str, Cell]:

@@ -2,7 +2,7 @@
 
 Decides that a range, a change, a set, an order and a demand are all one expression, so that both back-ends of the
 language serve them. What is asked of many cells at once is read by `cell_checks`, of text by `text_checks` and
-`schema_checks`.
+`schema_checks`, of an entity's past by `unusual`.
 """
 
 import json
@@ -24,10 +24,12 @@ from guardproxy.rules.cell_checks import (
     read_profile,
 )
 from guardproxy.rules.context import Context
+from guardproxy.rules.entities import read_by
 from guardproxy.rules.language import Kind, Program
 from guardproxy.rules.model import Check, Field
 from guardproxy.rules.schema_checks import JSON_SCHEMA_KEYS, read_json_schema
 from guardproxy.rules.text_checks import TEXT_KEYS, read_text
+from guardproxy.rules.unusual import UNUSUAL_KEYS, read_unusual
 from guardproxy.rules.written import number_text, ref_text
 from guardproxy.source import Entry, MappingNode, Node, Scalar, SequenceNode, kind_of
 
@@ -109,7 +111,7 @@ def _max_change(node: Node, context: Context) -> Check | None:
     parts = {key: _number(entries, key, context, f"max_change.{key}") for key in ("up", "down", "floor")}
     if isinstance(node, MappingNode) and not {"up", "down"} & set(node.entries):
         context.reader.report("E205", "max_change needs 'up' or 'down'", node.place)
-    base, by = _against(entries, named, context), _by(entries, context)
+    base, by = _against(entries, named, context), read_by(entries, context, "max_change")
     signs = [_sensible(key, entries, context) for key in ("up", "down", "floor")]
     if (
         named is None
@@ -191,31 +193,6 @@ def _means_previous(node: Node) -> bool:
     """Tell whether a text that is no field can only mean the last answer: `yesterday`, `last`, `previous.demand`."""
     text = node.value if isinstance(node, Scalar) else None
     return isinstance(text, str) and re.fullmatch(_PREVIOUS, text) is not None
-
-
-def _by(entries: Mapping[str, Entry], context: Context) -> tuple[str, ...] | None:
-    entry = entries.get("by")
-    if entry is None:
-        return ()
-    nodes = (
-        (entry.value,)
-        if isinstance(entry.value, Scalar)
-        else context.reader.items(entry.value, "max_change.by")
-    )
-    for each in nodes:
-        text = each.value if isinstance(each, Scalar) else None
-        if isinstance(text, str) and re.fullmatch(r"[^\W\d]\w*", text):
-            message = f"max_change.by must name features, not '{text[:60]}'"
-            context.reader.report("E206", message, each.place, f"write features.{text[:60]}")
-            return None
-    fields = context.fields(nodes, "max_change.by")
-    if fields is None or not nodes:
-        return None
-    for named, node in zip(fields, nodes, strict=True):
-        if named.space != "features":
-            context.reader.report("E302", "an entity is named by features, not by outputs", node.place)
-            return None
-    return tuple(named.name for named in fields)
 
 
 def _one_of(node: Node, context: Context) -> Check | None:
@@ -308,6 +285,7 @@ _READERS: Final[Mapping[str, Callable[[Node, Context], Check | None]]] = {
     "json_schema": read_json_schema,
     "missing_share": read_missing_share,
     "profile": read_profile,
+    "unusual": read_unusual,
     "require": _require,
     "forbid": _forbid,
 }
@@ -323,6 +301,7 @@ CHECK_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "text": TEXT_KEYS,
     "json_schema": JSON_SCHEMA_KEYS,
     "missing_share": MISSING_SHARE_KEYS,
+    "unusual": UNUSUAL_KEYS,
 }
 """The keys of every check that is a mapping."""
 

@@ -44,7 +44,7 @@ RULE_CODES: Final[Mapping[str, str]] = {
     "E305": "A literal fallback violates the very rule it serves, so it could never be used.",
     "E306": "A test expects a verdict of a rule that does not exist.",
     "E307": "A test's rows and expectations do not match, or it expects nothing.",
-    "E308": "More rules, tests, lists, values or KPIs than one model may have.",
+    "E308": "More rules, tests, lists, values, KPIs or rolling functions than one model may have.",
     "E309": "A literal fallback that the model's output can never hold: by its signature the output is of another type.",
     "E330": "A test in the rule files fails, or the tests take too long: a running proxy does not take up such rules.",
     "N401": "Field names cannot be checked, because neither a profile nor the route says what they are.",
@@ -62,6 +62,8 @@ RULE_CODES: Final[Mapping[str, str]] = {
     "up, which never counts as a violation.",
     "W413": "What is written is allowed and hardly meant: a change of 60 instead of 60%, a pattern between slashes, a star in "
     "a text that is sought, a misspelt keyword of JSON Schema, a message that shows a name instead of its value.",
+    "N414": "A profile was learned from recorded traffic, and nobody has approved it as it stands: the rules that rest on it "
+    "count what they find and act on nothing.",
     "W412": "A test gives a value that no rule reads: of a rolling function, most likely with another argument or window, or "
     "of a field whose name is almost that of one that is read.",
 }

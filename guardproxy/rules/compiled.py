@@ -30,6 +30,7 @@ from guardproxy.rules.layout import Slots, make_slots
 from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, Check, Kpi, Rule, Unless
 from guardproxy.rules.names import ModelNames, open_names
 from guardproxy.rules.quieting import CompiledExceptions, CompiledUnless
+from guardproxy.rules.unusual import UNUSUAL, unusual_columns, usual_ref
 from guardproxy.table import Cell
 
 
@@ -187,6 +188,8 @@ def _functions(programs: Programs, slots: Slots) -> CompiledRule:
         wants_columns = vector(programs.wants, slots.of(programs.wants, by))
     elif check.kind in ROW_CHECKS:
         wants_row = _many_cells(check, slots)
+    if check.kind == UNUSUAL:
+        wants_columns = unusual_columns(check, [slots.slot(ref, by) for ref in _cells(check)])
     return CompiledRule(programs, when_row, wants_row, when_columns, wants_columns)
 
 
@@ -215,7 +218,7 @@ def _many_cells(check: Check, slots: Slots) -> Row:
             return judge(check, cells[start:])
 
         return run_whole
-    places = [slots.slot(ref) for ref in _cells(check)]
+    places = [slots.slot(ref, check.by) for ref in _cells(check)]
 
     def run(cells: Sequence[Cell]) -> Cell:
         return judge(check, [cells[place] for place in places])
@@ -227,7 +230,8 @@ def _cells(check: Check) -> tuple[Ref, ...]:
     """Return the cells that a check over many named cells looks at."""
     if check.kind not in ROW_CHECKS:
         return ()
-    return tuple(Ref(named.space, named.name) for named in check.fields)
+    cells = tuple(Ref(named.space, named.name) for named in check.fields)
+    return (*cells, usual_ref(check)) if check.kind == UNUSUAL else cells
 
 
 def _refs(program: Program | None) -> tuple[Ref, ...]:

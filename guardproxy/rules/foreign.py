@@ -39,6 +39,7 @@ _RULE: Final[Mapping[str, str]] = {
     "unique": "rows are judged one by one; there is no such check",
     "change": "max_change",
     "delta": "max_change",
+    **dict.fromkeys(("anomaly", "outlier", "outliers", "strange", "unlike_itself"), "unusual"),
     "schema": "write json_schema: {field: output.x, schema: {...}}",
     # What is done, and when.
     **dict.fromkeys(("on_violation", "on_fail", "on_failure", "then", "effect", "do", "response"), "action"),
@@ -76,7 +77,7 @@ _RULE: Final[Mapping[str, str]] = {
 _RULE_KEYS: Final = (
     *("id", "title", "why", "message", "when", "unless", "scope", "for", "points", "fallback", "hold"),
     *("range", "max_change", "one_of", "order", "probabilities", "confidence", "text", "json_schema"),
-    *("missing_share", "require", "forbid"),
+    *("missing_share", "unusual", "require", "forbid"),
 )
 KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
@@ -179,8 +180,17 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         "expect of KPI": {"low": "min", "high": "max", "from": "min", "to": "max"},
         "score": {"action": "hold_at: holds the row, reject_at: rejects it", "points": "write points in the rules", "hold": "hold_at", "threshold": "hold_at", "reject": "reject_at", "hold_above": "hold_at"},
+        "unusual": {
+            **dict.fromkeys(("key", "keys", "entity", "group_by"), "by"),
+            **dict.fromkeys(("column", "name", "output"), "field"),
+            **dict.fromkeys(("alpha", "false_alarm_rate", "false_positive_rate", "fpr", "rate", "share"), "false_alarms"),
+            **dict.fromkeys(("sigma", "sigmas", "threshold", "limit", "z", "mad"), "the limit is learned: write false_alarms: 0.1%"),
+        },
+        "a remembered fallback": dict.fromkeys(("age", "ttl", "within", "max", "newer_than", "not_older_than"), "max_age"),
         "a fallback": {
-            "previous": "write previous, without braces",
+            **dict.fromkeys(("last", "prev", "last_value"), "last_good"),
+            **dict.fromkeys(("median", "rolling"), "rolling_median"),
+            **dict.fromkeys(("season", "profile_of_entity"), "seasonal"),
             "profile": "write profile.p50, without braces",
             **dict.fromkeys(("constant", "default", "const", "literal"), "value"),
             **dict.fromkeys(("expression", "formula", "field"), "expr"),
@@ -197,6 +207,7 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             **dict.fromkeys(("input", "inputs", "feature"), "features"),
             **dict.fromkeys(("outputs", "prediction", "predictions", "response"), "output"),
             **dict.fromkeys(("last", "prev", "past"), "previous"),
+            **dict.fromkeys(("answers", "series", "past_answers"), "history"),
             "stats": "profile",
         },
         "expect": {
@@ -220,6 +231,8 @@ SHAPES: Final[Mapping[str, str]] = MappingProxyType(
         "json_schema": "json_schema: {field: output.x, schema: {type: object}}",
         "missing_share": "missing_share: {fields: features.*, max: 5%}",
         "profile": "profile: {fields: features.*}",
+        "unusual": "unusual: {field: output.x, by: [features.id], false_alarms: 0.1%}",
+        "a remembered fallback": "{last_good: {max_age: 14d}}",
         "hold": "hold: {queue: NAME, sla: 4h}",
         "limits": "limits: {hold: 10% per 5m, then: warn}",
         "defaults": "defaults: {mode: shadow}",
@@ -323,7 +336,10 @@ PII: Final[Mapping[str, str]] = MappingProxyType(
 )
 FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **dict.fromkeys(("last", "prev", "last_good", "previous_value"), "write previous"),
+        **dict.fromkeys(("last", "prev", "previous_value", "last_value"), "write last_good"),
+        **dict.fromkeys(("season", "seasonal_naive", "seasonal naive", "holt_winters"), "write seasonal"),
+        **dict.fromkeys(("rolling", "moving_median", "median_of_8"), "write rolling_median"),
+        **dict.fromkeys(("best", "automatic"), "write auto"),
         **dict.fromkeys(("median", "p50"), "write profile.p50"),
         **dict.fromkeys(("mean", "average", "avg"), "write profile.mean"),
         **dict.fromkeys(("null", "none", "missing"), "a fallback is a value: write {value: 0}"),

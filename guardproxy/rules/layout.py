@@ -20,6 +20,7 @@ from guardproxy.rules.language import (
     constant_column,
 )
 from guardproxy.rules.model import View
+from guardproxy.rules.past import OneRow
 from guardproxy.table import Cell, Table
 
 By: TypeAlias = tuple[str, ...]
@@ -28,7 +29,9 @@ Wanted: TypeAlias = tuple[Ref, By]
 _WIDE: Final = 4
 """A table with this many times more fields than are wanted has them picked in numpy before they become cells."""
 
-_SPACES: Final = ("features", "output", "request", "recent", "batch", "previous")
+_SPACES: Final = ("features", "output", "request", "recent", "batch", "previous", "usual")
+_PAST: Final = ("previous", "usual")
+"""Spaces whose names are kept with the fields that name their entity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +57,7 @@ class Slots:
 
     def slot(self, ref: Ref, by: By = ()) -> int:
         """Return the slot of a name."""
-        return self.places.get((ref, by if ref.space == "previous" else ()), self.missing)
+        return self.places.get((ref, by if ref.space in _PAST else ()), self.missing)
 
     def names(self, space: str) -> tuple[str, ...]:
         """Return the wanted names of a space, in the order of their slots."""
@@ -63,7 +66,7 @@ class Slots:
 
 def make_slots(wanted: Iterable[Wanted], *, whole: bool) -> Slots:
     """Give a slot to each wanted name."""
-    unique = dict.fromkeys((ref, by if ref.space == "previous" else ()) for ref, by in wanted)
+    unique = dict.fromkeys((ref, by if ref.space in _PAST else ()) for ref, by in wanted)
     known = [one for one in unique if one[0].space in _SPACES]
     order = tuple(sorted(known, key=lambda one: (_SPACES.index(one[0].space), one[1])))
     return Slots(order, {one: place for place, one in enumerate(order)}, whole)
@@ -90,11 +93,12 @@ class Layout:
     recents: tuple[str, ...]
     batches: tuple[str, ...]
     past: tuple[tuple[By, tuple[str, ...]], ...]
+    usual: tuple[tuple[By, Ref], ...]
 
     def one(self, view: View) -> Sequence[Cell]:
         """Gather the cells of a view of one row, None where missing."""
         features, output = view.features, view.output
-        if not features.complete or self.past or (self.outputs and not _answers(view).complete):
+        if not features.complete or self.past or self.usual or (self.outputs and not _answers(view).complete):
             return self.rows(view)[0]
         row: list[Cell] = list(features.single())
         if self.features is not None:
@@ -122,6 +126,7 @@ class Layout:
         tail: list[Cell] = [getattr(view.facts, name) for name in self.facts]
         tail += self._shared(view)
         picks, whole = self.picks, self.whole_picks
+        usual = [usual_cells(view, by, ref) for by, ref in self.usual]
         rows: list[list[Cell]] = []
         for number, row in enumerate(gathered):
             row.append(None)
@@ -130,6 +135,7 @@ class Layout:
             for by, names in self.past:
                 before = view.previous(by, number) or {}
                 cells += [before.get(name) for name in names]
+            cells += [column[number] for column in usual]
             cells.append(None)
             if whole:
                 cells += [None if (cell := row[at]) != cell else cell for at in whole]
@@ -150,6 +156,7 @@ class Layout:
         for by, names in self.past:
             before = [view.previous(by, row) or {} for row in range(rows)]
             columns += [column_from_cells([past.get(name) for past in before]) for name in names]
+        columns += [column_from_cells(usual_cells(view, by, ref)) for by, ref in self.usual]
         columns.append(constant_column(None, rows))
         return columns
 
@@ -189,6 +196,7 @@ def make_layout(slots: Slots, features: tuple[str, ...], outputs: tuple[str, ...
         slots.names("recent"),
         slots.names("batch"),
         _past(slots, key),
+        tuple((by or key, ref) for ref, by in slots.order if ref.space == "usual"),
     )
 
 
@@ -201,13 +209,26 @@ def one_row(view: View, row: int) -> View:
         return view.previous(by, row)
 
     output = None if view.output is None else row_table(view.output, row)
-    return view._replace(features=row_table(view.features, row), output=output, previous=previous)
+    past = None if view.past is None else OneRow(view.past, row)
+    return view._replace(features=row_table(view.features, row), output=output, previous=previous, past=past)
 
 
 def row_table(table: Table, row: int) -> Table:
     """Return one row of a table as a table."""
     exact = {name: (cells[row],) for name, cells in table.exact.items()}
     return Table(table.fields, 1, table.block[:, row : row + 1], exact)
+
+
+def usual_cells(view: View, by: By, ref: Ref) -> Sequence[Cell]:
+    """Return by row what is usual of an output of its entity: the value, the spread, and the distance that may be.
+
+    None where one of them is not known. `ref` names the output, and as its statistic the share of false alarms.
+    """
+    past = view.past
+    limit = None if past is None else past.limit(by, ref.name, float(ref.stat))
+    if past is None or limit is None:
+        return (None,) * view.features.rows
+    return [None if one is None else (one.value, one.spread, limit) for one in past.usual(by, ref.name)]
 
 
 def _exact(slots: Slots, space: str, whole: Sequence[str]) -> Mapping[str, tuple[int, ...]]:

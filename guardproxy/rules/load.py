@@ -24,7 +24,7 @@ from guardproxy.rules.definitions import (
 )
 from guardproxy.rules.language import Ref
 from guardproxy.rules.limits import completed, inherited, read_limits
-from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, MAX_RULES, Case, Limit, Rule
+from guardproxy.rules.model import FINITE_RULE, INSIDE_RULE, MAX_RECENTS, MAX_RULES, Case, Limit, Rule
 from guardproxy.rules.names import known_names
 from guardproxy.rules.reader import Defaults, read_defaults, read_rule
 from guardproxy.rules.ruleset import Ruleset, make_ruleset
@@ -153,6 +153,12 @@ def _ruleset(name: str, parts: list[tuple[Part, Sheet]], known: _Known) -> Rules
         kpis=model.defined.kpis,
         limits=completed(model.limits),
     )
+    if len(ruleset.recents) > MAX_RECENTS:
+        first = model.documents[0]
+        message = f"more than {MAX_RECENTS} different rolling functions of one model"
+        first.context.reader.report(
+            "E308", message, first.place, "let rules share them: the same call counts once"
+        )
     read = set[Ref]().union(*(document.context.read for document in model.documents))
     for mentions, context in model.mentions:
         check_mentions(mentions, [*model.ids, *_implied(model)], list(ruleset.recents), context)

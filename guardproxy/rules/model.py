@@ -24,6 +24,7 @@ from guardproxy.decision import (
     Severity,
     Verdict,
 )
+from guardproxy.rules.past import EntityPast
 from guardproxy.table import Cell, Table
 
 DEFAULT_SLA_S: Final = 4 * 3600.0
@@ -31,6 +32,8 @@ DEFAULT_QUEUE: Final = "default"
 FINITE_RULE: Final = "predictions-finite"
 INSIDE_RULE: Final = "inside-profile"
 MAX_RULES: Final = 1_000
+MAX_RECENTS: Final = 64
+"""Rolling functions of one model; a rule file with more is refused."""
 SCORE_HOLD: Final = "score-hold"
 SCORE_REJECT: Final = "score-reject"
 KPI_RULE: Final = "kpi-"
@@ -38,6 +41,7 @@ KPI_RULE: Final = "kpi-"
 
 _NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_CELLS: Final[Mapping[str, Cell]] = MappingProxyType({})
+_NO_ANSWERS: Final[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
 _NO_LISTS: Final[Mapping[str, frozenset[Cell]]] = MappingProxyType({})
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -99,6 +103,8 @@ class Check:
     text: "TextCheck | None" = None
     schema: str = ""
     """`json_schema`: the schema as canonical JSON."""
+    false_alarms: float = 0.0
+    """`unusual`: the share of ordinary answers that may be called unusual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +172,9 @@ LIMIT_MIN_ROWS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class FallbackSpec:
-    """One link of a fallback chain: `previous`, `profile` (with its `stat`), `expr` or `value`.
+    """One link of a fallback chain: `previous`, one of `past.REMEMBERED`, `profile` (with its `stat`), `expr` or `value`.
 
-    `exprs` and `values` are by output; the key `""` stands for a model's only output.
+    What is remembered of an entity may be `max_age_s` old, None for as old as it is remembered. `exprs` and `values` are by output; the key `""` stands for a model's only output.
     """
 
     kind: str
@@ -176,6 +182,7 @@ class FallbackSpec:
     stat: str = ""
     exprs: Mapping[str, str] = field(default_factory=lambda: _NO_TEXTS)
     values: Mapping[str, Cell] = field(default_factory=lambda: _NO_CELLS)
+    max_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,11 +260,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class CaseRow:
-    """One given row. `output` is None where the case has none; `previous` is the entity's last good answer."""
+    """One given row. `output` is None where the case has none; `previous` is the entity's last good answer, `history` its
+    last answers by output, the oldest first."""
 
     features: Mapping[str, Cell]
     output: Mapping[str, Cell] | None = None
     previous: Mapping[str, Cell] | None = None
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: _NO_ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +306,7 @@ class View(NamedTuple):
     `previous(by, row)` gives the last good predictions of the row's entity, named by the fields `by`; None when there
     are none, and always when `by` is empty. `identity` is what canaries draw from. `demoted` names the rules whose
     action the breaker has turned into a warning. `recent` holds what rolling functions give, by their spelling; what is
-    not in it is still warming up.
+    not in it is still warming up. `past` is what else is remembered of the rows' entities, None where nothing is.
 
     The rest is worked out from the others by the rules, once somebody asks: `batch` is what `batch_*` give over these
     rows, by their spelling, `drawn` the canaries that act in this exchange. None: not worked out yet.
@@ -312,6 +321,7 @@ class View(NamedTuple):
     recent: Mapping[str, Cell] = _NO_CELLS
     batch: Mapping[str, Cell] | None = None
     drawn: frozenset[str] | None = None
+    past: EntityPast | None = None
 
 
 def canonical(rule: Rule) -> dict[str, Any]:

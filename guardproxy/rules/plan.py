@@ -167,10 +167,10 @@ class Plan:
     def _few(self, view: View) -> Iterator[tuple[int, Mask | None]]:
         """Yield the checks of whole tables that some row does not satisfy, with the rows that do."""
         for inside, counted in self.insides:
-            outside = inside.bound.outside(inside.table(view))
-            if outside is not None:
+            counts = inside.counts(view)
+            if counts is not None:
                 for index, at_least in counted:
-                    yield index, fewer(outside, at_least)
+                    yield index, fewer(counts, at_least)
         for index, absence in self.absences:
             few = absence.few(view)
             if few is not None:

@@ -21,6 +21,7 @@ from guardproxy.rules.model import Check, FallbackSpec, HoldSpec, Limit, Rule, U
 from guardproxy.rules.modes import read_mode
 from guardproxy.rules.remedies import default_hold, read_fallback, read_hold
 from guardproxy.rules.scores import MAX_POINTS
+from guardproxy.rules.unusual import UNUSUAL
 from guardproxy.rules.written import kebab
 from guardproxy.source import Entry, MappingNode, Node, Scalar, likely
 
@@ -133,7 +134,7 @@ def _rule(node: Node, context: Context, defaults: Defaults, what: str) -> Rule |
         action=switches.action,
         fallback=chain,
         hold=hold,
-        counts=_counts(switches, seen),
+        counts=_counts(switches, seen, check),
         place=context.locus(entries["id"].value.place),
         scope=scope,
         for_s=for_s,
@@ -346,8 +347,9 @@ def _warn_of_other_templates(node: Node, text: str, context: Context) -> None:
     context.reader.report("W413", message, place, f"write {{{name}}}", "warning")
 
 
-def _counts(switches: Defaults, seen: tuple[Ref, ...]) -> frozenset[Verdict]:
+def _counts(switches: Defaults, seen: tuple[Ref, ...], check: Check) -> frozenset[Verdict]:
     # What is still warming up says nothing about a row, so that it never counts against one.
-    unknown = switches.on_unknown and not any(ref.space == "recent" for ref in seen)
+    warms = check.kind == UNUSUAL or any(ref.space == "recent" for ref in seen)
+    unknown = switches.on_unknown and not warms
     counted = {Verdict.VIOLATED: True, Verdict.UNKNOWN: unknown, Verdict.ERROR: switches.on_error}
     return frozenset(verdict for verdict, counts in counted.items() if counts)

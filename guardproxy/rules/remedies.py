@@ -15,6 +15,7 @@ from guardproxy.rules.foreign import EXPIRIES, FALLBACKS, MEANWHILES
 from guardproxy.rules.language import Kind, LanguageError, Program, Ref, interpret
 from guardproxy.rules.model import DEFAULT_QUEUE, DEFAULT_SLA_S, Check, FallbackSpec, HoldSpec, Rule
 from guardproxy.rules.names import is_stat
+from guardproxy.rules.past import REMEMBERED
 from guardproxy.rules.texts import SENTENCES
 from guardproxy.rules.written import kebab, plain_cell
 from guardproxy.source import Entry, MappingNode, Node, Place, Scalar, SequenceNode, did_you_mean, kind_of
@@ -22,10 +23,14 @@ from guardproxy.table import Cell
 
 MAX_CHAIN: Final = 16
 HOLD_KEYS: Final = ("queue", "sla", "meanwhile", "on_expiry", "value")
+_AGED: Final = ("previous", *REMEMBERED)
+"""What is remembered of an entity: each may be written with `max_age`."""
+LINK_KEYS: Final = ("expr", "value", *_AGED)
+AGE_KEYS: Final = ("max_age",)
 LATER_HOLD_KEYS: Final = ("reviewers", "notify")
 
 _QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FORMS: Final = ("previous", "profile.p50", "{expr: ...}", "{value: ...}")
+_FORMS: Final = (*_AGED, "profile.p50", "{expr: ...}", "{value: ...}")
 _MEANWHILES: Final = {word.value: word for word in Meanwhile}
 _EXPIRIES: Final = {word.value: word for word in OnExpiry}
 _EXPIRY_OF: Final = {
@@ -49,8 +54,8 @@ def _link(node: Node, context: Context) -> FallbackSpec | None:
     if isinstance(node, MappingNode):
         return _mapping_link(node, context)
     text = node.value if isinstance(node, Scalar) else None
-    if text == "previous":
-        return FallbackSpec("previous", "previous")
+    if isinstance(text, str) and text in _AGED:
+        return FallbackSpec(text, text)
     if isinstance(text, str) and text.startswith("profile.") and is_stat(text.removeprefix("profile.")):
         return FallbackSpec("profile", text, stat=text.removeprefix("profile."))
     shown = text if isinstance(text, str) else kind_of(node)
@@ -81,12 +86,14 @@ def _meant(node: Node) -> str:
 
 
 def _mapping_link(node: MappingNode, context: Context) -> FallbackSpec | None:
-    entries = context.mapping(node, "a fallback", ("expr", "value"), later=("model",))
+    entries = context.mapping(node, "a fallback", LINK_KEYS, later=("model",))
     if len(entries) != 1:
         if "model" not in node.entries and not (node.flow and len(node.entries) > len(entries)):
-            context.reader.report("E206", "a fallback needs one of: expr, value", node.place)
+            context.reader.report("E206", f"a fallback needs one of: {', '.join(LINK_KEYS)}", node.place)
         return None
     ((key, entry),) = entries.items()
+    if key in _AGED:
+        return _aged_link(key, entry.value, context)
     parts = _by_output(entry.value, context, f"fallback.{key}")
     if key == "expr":
         made = {name: context.expression(part, f"fallback.{key}") for name, part in parts.items()}
@@ -96,6 +103,15 @@ def _mapping_link(node: MappingNode, context: Context) -> FallbackSpec | None:
     cells = {name: _cell(part, context) for name, part in parts.items()}
     values = {name: cell for name, cell in cells.items() if cell is not None}
     return FallbackSpec("value", "value", values=values) if values and len(values) == len(parts) else None
+
+
+def _aged_link(kind: str, node: Node, context: Context) -> FallbackSpec | None:
+    """Read what is remembered of an entity, as old as it may be: `{last_good: {max_age: 14d}}`."""
+    entries = context.mapping(node, "a remembered fallback", AGE_KEYS, required=AGE_KEYS)
+    if "max_age" not in entries:
+        return None
+    age = context.reader.duration(entries["max_age"].value, f"fallback.{kind}.max_age", low=1.0)
+    return None if age is None else FallbackSpec(kind, kind, max_age_s=age)
 
 
 def _by_output(node: Node, context: Context, what: str) -> dict[str, Node]:

@@ -15,6 +15,7 @@ from guardproxy.rules.compiled import Programs
 from guardproxy.rules.language import LanguageError, Program, Ref, interpret
 from guardproxy.rules.language.interpreter import evaluate as evaluate_node
 from guardproxy.rules.language.nodes import Compare, Node, children
+from guardproxy.rules.layout import usual_cells
 from guardproxy.rules.model import Rule, View
 from guardproxy.rules.names import ModelNames
 from guardproxy.rules.plan import PlannedRule
@@ -31,6 +32,7 @@ from guardproxy.rules.sentences import (
     values_of,
 )
 from guardproxy.rules.texts import seen_in_part
+from guardproxy.rules.unusual import UNUSUAL, unusual_words, usual_ref
 from guardproxy.table import Cell
 from guardproxy.units import format_duration
 
@@ -81,6 +83,8 @@ def report(
         return _inside(planned, row, verdict, view, names, profile)
     if planned.absence is not None:
         return _absent(planned, row, verdict, view, lookup)
+    if planned.check.kind == UNUSUAL:
+        return _unusual(planned, row, verdict, view, lookup)
     # A checked text may hold what nobody should read in a log; how long it is says enough.
     hidden = cells_of(planned) if planned.check.kind in _TEXTUAL else ()
     measured = tuple(
@@ -237,6 +241,22 @@ def _absent(planned: PlannedRule, row: int, verdict: Verdict, view: View, lookup
     else:
         message = _NO_FINDING.get(verdict, "little enough is missing")
     return Report(message[:MAX_MESSAGE], measured, bound, "rule")
+
+
+def _unusual(planned: PlannedRule, row: int, verdict: Verdict, view: View, lookup: Lookup) -> Report:
+    """Explain how far an answer lies from what is usual of its entity."""
+    check = planned.check
+    value = lookup(Ref("output", check.fields[0].name))
+    usual = usual_cells(view, planned.by, usual_ref(check))[row]
+    message, bound = unusual_words(check, verdict, value, usual)
+    measured: Measured = ((f"output.{check.fields[0].name}", value),)
+    if isinstance(usual, tuple):
+        measured += (("usual", usual[0]),)
+    if verdict is Verdict.VIOLATED:
+        message = _own_message(planned, lookup) or message
+    elif verdict is not Verdict.UNKNOWN:
+        message = _NO_FINDING.get(verdict, message)
+    return Report(message[:MAX_MESSAGE], measured, bound, "the model's own answers")
 
 
 def _and_more(count: int) -> str:

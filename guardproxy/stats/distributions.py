@@ -9,9 +9,15 @@ import math
 from statistics import NormalDist
 from typing import Final
 
+import numpy as np
+
+from guardproxy.table import Floats
+
 _STEPS: Final = 1_000
 _SMALL: Final = 1e-15
 _TINY: Final = 1e-300
+_REACH: Final = 9.0
+"""Beyond so many standard deviations the weights of a Poisson mixture matter to no digit."""
 _NORMAL: Final = NormalDist()
 
 
@@ -35,20 +41,25 @@ def chi2_tail(value: float, freedom: float) -> float:
 
 def noncentral_chi2_tail(value: float, freedom: float, noncentrality: float) -> float:
     """Return the same of a noncentral chi-squared number."""
-    mean = noncentrality / 2.0
-    if mean <= 0.0:
+    mean, at = noncentrality / 2.0, value / 2.0
+    if mean <= 0.0 or at <= 0.0:
         return chi2_tail(value, freedom)
-    middle = int(mean)
-    total = 0.0
-    for step in (1, -1):
-        at = middle if step == 1 else middle - 1
-        while at >= 0:
-            weight = math.exp(at * math.log(mean) - mean - math.lgamma(at + 1.0))
-            total += weight * chi2_tail(value, freedom + 2.0 * at)
-            if weight < _SMALL:
-                break
-            at += step
-    return min(1.0, total)
+    reach = _REACH * (math.sqrt(mean) + 1.0)
+    first = max(0, int(mean - reach))
+    terms = np.arange(first, int(mean + reach * 1.5) + 1, dtype=np.float64)
+    weights = _along(first * math.log(mean) - mean - math.lgamma(first + 1.0), mean / terms[1:])
+    # One tail is worked out; each next one has a term more, so nothing cancels: Q(a + 1, x) = Q(a, x) + x^a e^-x / a!.
+    shapes = freedom / 2.0 + terms
+    start = shapes[0] * math.log(at) - at - math.lgamma(shapes[0] + 1.0)
+    more = np.cumsum(_along(start, at / shapes[1:]))
+    tails = chi2_tail(value, freedom + 2.0 * first) + np.append(0.0, more[:-1])
+    return min(1.0, float(weights @ np.minimum(tails, 1.0)))
+
+
+def _along(first: float, ratios: Floats) -> Floats:
+    """Return numbers of which the first is given by its logarithm, and each next one by its ratio to the one before."""
+    terms: Floats = np.exp(np.append(first, first + np.cumsum(np.log(ratios))))
+    return terms
 
 
 def _scale(shape: float, at: float) -> float:

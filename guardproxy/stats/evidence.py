@@ -8,6 +8,9 @@ whatever the fields have to do with each other. So an alarm at `mean M >= A` com
 sooner than after A buckets. Rows inside a bucket are taken as independent given the bucket's distribution; where clients
 send in bursts, `dispersion` above one tempers the counts.
 
+A silent alternative, and every one in a bucket without rows, keeps its M. It may do so (M then grows by less), and it must: what
+says nothing would otherwise gather an M of one a bucket, and an idle model would raise an alarm after A of them.
+
 Everything is kept as logarithms: evidence soon leaves what a float can hold.
 """
 
@@ -16,7 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from guardproxy.table import Floats
+from guardproxy.stats.tilts import Bank
+from guardproxy.table import Floats, Mask
 
 
 def no_evidence(alternatives: int) -> Floats:
@@ -24,22 +28,28 @@ def no_evidence(alternatives: int) -> Floats:
     return np.full(alternatives, -np.inf)
 
 
-def gather(state: Floats, bank: Floats, counts: Floats, dispersion: float = 1.0) -> Floats:
-    """Return the state after one more closed bucket. `bank` has shape (alternatives, cells), `counts` (cells,).
-
-    A bucket without rows leaves the evidence as it is but for the one that starts in every bucket.
-    """
-    after: Floats = np.logaddexp(0.0, state) + bank @ (counts / dispersion)
+def gather(state: Floats, bank: Bank, counts: Floats, dispersion: float = 1.0) -> Floats:
+    """Return the state, shape (..., alternatives), after one more closed bucket with `counts`, shape (..., cells)."""
+    said = (bank.ratios @ (counts / dispersion)[..., None])[..., 0]
+    heard = bank.loud & (counts.sum(axis=-1, keepdims=True) > 0.0)
+    after: Floats = np.where(heard, np.logaddexp(0.0, state) + said, state)
     return after
 
 
 def log_mean(values: Sequence[float] | Floats) -> float:
     """Return the logarithm of the mean of numbers given by their logarithms; minus infinity for none."""
     found = np.asarray(values, dtype=np.float64)
-    top = float(found.max()) if found.size else -math.inf
-    if not math.isfinite(top):
-        return top
-    return top + math.log(float(np.exp(found - top).mean()))
+    return float(log_means(found, np.ones(found.shape, dtype=np.bool_))) if found.size else -math.inf
+
+
+def log_means(values: Floats, counted: Mask) -> Floats:
+    """Return the same of each line, shape (..., n), over what is counted of it, shape (..., n); at least one must be."""
+    top = np.where(counted, values, -np.inf).max(axis=-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    sums = np.where(counted, np.exp(np.where(counted, values, -np.inf) - top), 0.0).sum(axis=-1)
+    with np.errstate(divide="ignore"):
+        means: Floats = top[..., 0] + np.log(sums / counted.sum(axis=-1))
+    return means
 
 
 def is_alarm(evidence: float, run_length: float) -> bool:

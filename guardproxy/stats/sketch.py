@@ -52,3 +52,10 @@ class Sketch:
             return 0.0
         middle = SMALLEST * _RATIO**steps * 2 / (1 + _RATIO)
         return middle if place > _SIDE else -middle
+
+    def share_up_to(self, number: float) -> float:
+        """Return the share of the numbers that lie in the bin of `number` or below it, 0 where there are none."""
+        total = int(self.counts.sum())
+        steps = min(_SIDE, math.ceil(math.log(max(abs(number) / SMALLEST, 1.0)) / math.log(_RATIO)))
+        place = _SIDE + (steps if number > 0 else -steps)
+        return float(self.counts[: place + 1].sum() / total) if total else 0.0

@@ -17,7 +17,7 @@ from guardproxy.profile.model import Profile
 from guardproxy.rules.kpis import CompiledKpis, Kpis
 from guardproxy.stats.kpis import KpiTally
 from guardproxy.stats.tally import FieldTally
-from guardproxy.table import Codes, Table, stack_tables
+from guardproxy.table import Codes, Floats, Table, stack_tables
 
 BUCKET_S: Final = 60.0
 BUCKETS: Final = 60
@@ -29,12 +29,18 @@ MAX_RULES_TOTALLED: Final = 4_000
 
 
 class Sample(NamedTuple):
-    """One screened exchange, as the windows see it. `predictions` is None when there was no usable response."""
+    """One screened exchange, as the windows see it. `predictions` is None when there was no usable response.
+
+    `at` is when it arrived (Unix seconds). `happened` is when it happened, where its header says so, and `times` when each of
+    its rows did, shape (rows,), where a feature says so.
+    """
 
     at: float
     decision: Decision
     features: Table | None
     predictions: Table | None
+    times: Floats | None = None
+    happened: float | None = None
 
 
 @dataclass(slots=True)
@@ -60,7 +66,11 @@ class ModelWindows:
         self.fields_dropped = 0
         self._buckets: deque[_Bucket] = deque(maxlen=BUCKETS)
         self._totals = _Bucket(0.0)
-        self._features = None if profile is None or not profile.features else compile_check(profile.features)
+        self._features = (
+            None
+            if profile is None or not profile.features
+            else compile_check(profile.features, together=profile.together)
+        )
         self._outputs = None if profile is None or not profile.outputs else compile_check(profile.outputs)
         self._bound: dict[tuple[int, tuple[str, ...]], BoundCheck] = {}
 
@@ -103,12 +113,10 @@ class ModelWindows:
         return bucket
 
     def _tally(self, bucket: _Bucket, samples: Sequence[Sample]) -> None:
-        self._tally_side(
-            bucket.features, [s.features for s in samples if s.features is not None], self._features
-        )
-        self._tally_side(
-            bucket.outputs, [s.predictions for s in samples if s.predictions is not None], self._outputs
-        )
+        features = [(s.features, s) for s in samples if s.features is not None]
+        self._tally_side(bucket.features, features, self._features)
+        outputs = [(s.predictions, s) for s in samples if s.predictions is not None]
+        self._tally_side(bucket.outputs, outputs, self._outputs)
         if self._kpis is not None and self._kpis.each:
             self._tally_kpis(bucket, samples)
 
@@ -137,14 +145,19 @@ class ModelWindows:
             bound = self._bound_kpis[shape] = self._kpis.bind(*shape)
         return bound
 
-    def _tally_side(self, target: dict[str, FieldTally], tables: list[Table], check: Check | None) -> None:
-        shapes: dict[tuple[str, ...], list[Table]] = {}
-        for table in tables:
-            shapes.setdefault(table.fields, []).append(table)
+    def _tally_side(
+        self, target: dict[str, FieldTally], tables: list[tuple[Table, Sample]], check: Check | None
+    ) -> None:
+        shapes: dict[tuple[str, ...], list[tuple[Table, Sample]]] = {}
+        for table, sample in tables:
+            shapes.setdefault(table.fields, []).append((table, sample))
         for fields, group in shapes.items():
-            table = stack_tables(group)
+            table = stack_tables([each for each, _ in group])
             bound = None if check is None else self._bind(check, fields)
-            positions = None if bound is None else bound.outside(table)
+            positions = None
+            if bound is not None:
+                times = times_of([sample for _, sample in group], [each.rows for each, _ in group])
+                positions = bound.outside(table, times)
             # A check has a line per learned field, which need not be the fields of this message.
             lines = {} if bound is None else {name: line for line, name in enumerate(bound.fields)}
             for index, name in enumerate(fields):
@@ -205,6 +218,28 @@ def _merge(target: _Bucket, source: _Bucket) -> None:
         target.verdicts[rule] = known
     while len(target.verdicts) > MAX_RULES_TOTALLED:
         del target.verdicts[next(iter(target.verdicts))]
+
+
+def moment_of(sample: Sample, offset: float = 0.0) -> float:
+    """Return when an exchange happened; it arrived by a clock that is `offset` seconds behind."""
+    return sample.at + offset if sample.happened is None else sample.happened
+
+
+def times_of(samples: Sequence[Sample], rows: Sequence[int], offset: float = 0.0) -> Floats:
+    """Return when each row of exchanges with so many rows happened, shape (all rows,); there must be some."""
+    at, _, _, _, times, happened = zip(*samples, strict=True)
+    if not [each for each in times if each is not None]:
+        if happened.count(None) == len(happened):
+            return np.repeat(np.array(at) + offset, rows)
+        return np.repeat(np.array([moment_of(sample, offset) for sample in samples]), rows)
+    return np.concatenate(
+        [
+            np.full(number, moment_of(sample, offset))
+            if sample.times is None or len(sample.times) != number
+            else sample.times
+            for sample, number in zip(samples, rows, strict=True)
+        ]
+    )
 
 
 def _present(table: Table, name: str, index: int) -> int:

@@ -11,6 +11,10 @@ from typing import Final, NamedTuple, Protocol
 from guardproxy.errors import StoreError
 
 ENTITY_ID_BYTES: Final = 8
+MAX_BLOB: Final = 4 * 1024 * 1024
+"""What a blob, a state or an event may have at most, in bytes: a larger one is refused, and left out where it is read."""
+MAX_EVENTS: Final = 1_000
+"""How many events of a model are kept; the oldest go."""
 MAX_ENTITY_RECORD: Final = 60
 """What a record may have at most, in bytes: a hash of at most 64 bytes a value is kept packed by Redis."""
 
@@ -41,13 +45,20 @@ class BucketWrite(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatisticsStatus:
-    """How the store is doing: `problem` is empty while it answers; `since` is when it began to fail (Unix seconds)."""
+    """How the store is doing: `problem` is empty while it answers; `since` is when it began to fail (Unix seconds).
+
+    `skipped` counts values that were left out because they are nobody's statistics (another program's, too large), and
+    `skipped_why` says of the last one what it was; `evicted` counts entities that were forgotten because there are too many.
+    """
 
     backend: str
     problem: str = ""
     since: float | None = None
     calls: int = 0
     failures: int = 0
+    skipped: int = 0
+    skipped_why: str = ""
+    evicted: int = 0
 
 
 class StatisticsStore(Protocol):
@@ -90,3 +101,20 @@ class StatisticsStore(Protocol):
 
     def status(self) -> StatisticsStatus:
         """Say how the store is doing, without waiting for it."""
+
+
+def check_blob(blob: bytes, what: str) -> None:
+    """Raise ValueError when `blob` is larger than a store keeps."""
+    if len(blob) > MAX_BLOB:
+        raise ValueError(f"{what} has {len(blob)} bytes; at most {MAX_BLOB} are kept")
+
+
+def check_records(records: Mapping[bytes, bytes]) -> None:
+    """Raise ValueError when an entity's id or record has not the length that a store keeps."""
+    for entity, record in records.items():
+        if len(entity) != ENTITY_ID_BYTES:
+            raise ValueError(f"the id of an entity has {len(entity)} bytes in place of {ENTITY_ID_BYTES}")
+        if not 4 <= len(record) <= MAX_ENTITY_RECORD:
+            raise ValueError(
+                f"the record of an entity has {len(record)} bytes; 4 to {MAX_ENTITY_RECORD} are kept"
+            )

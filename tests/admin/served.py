@@ -48,6 +48,18 @@ RULES: list[dict[str, Any]] = [
         "rule": "humidity-was-learned", "model": "bike-demand", "mode": "shadow", "action": "warn", "severity": "low",
         "owner": "", "why": "", "verdicts": {"unknown": 7},
     },
+    {
+        "rule": "too-many-zeros", "model": "bike-demand", "mode": "enforce", "action": "warn", "severity": "medium",
+        "window": {"state": "firing", "since": START, "firing_since": START, "for_s": 900.0, "message": "41% are <b>zero</b>"},
+    },
+    {
+        "rule": "mean-moved", "model": "bike-demand", "mode": "enforce", "action": "warn", "severity": "medium",
+        "window": {"state": "violated", "since": START, "firing_since": None, "for_s": 900.0, "message": "mean of 7"},
+    },
+    {
+        "rule": "p99-moved", "model": "bike-demand", "mode": "enforce", "action": "warn", "severity": "medium",
+        "window": {"state": "unknown", "since": None, "firing_since": None, "for_s": 0.0, "message": "warming up: it needs 1h of traffic"},
+    },
 ]  # fmt: skip
 WINDOWS = {
     "since": "2026-05-28T20:26:40Z",
@@ -111,6 +123,29 @@ SIGNALS: dict[str, Any] = {
                 {"field": "station", "state": "unlearned", "sentence": "", "ordered": 0, "specials": 0, "rows": {}, "cells": []},
             ],
         }
+    ]
+}  # fmt: skip
+DRIFT: dict[str, Any] = {
+    "models": [
+        {
+            "model": "bike-demand",
+            "alarm": {
+                "raised_at": "2026-05-28T20:26:00Z", "message": "temperature of bike-demand has moved up", "evidence": 11.2,
+                "fields": ["temperature"],
+            },
+            "fields": [
+                {
+                    "field": "temperature", "state": "alarm",
+                    "alarm": {
+                        "raised_at": "2026-05-28T20:26:00Z", "message": "moved up: 41 % of rows lie above 26, 16 % did", "effect": 0.42,
+                        "direction": "up", "cells": [{"cell": "26 to 38", "before": 0.16, "now": 0.41}],
+                    },
+                    "rows": {"1h": 812, "24h": 10_024}, "effect": 0.42, "p": 0.0001, "margin": 0.0003,
+                },
+                {"field": "humidity", "state": "quiet", "alarm": None, "rows": {"1h": 812, "24h": 10_024}, "effect": 0.01, "p": 0.4, "margin": 0.9},
+            ],
+        },
+        {"model": "other", "alarm": None, "fields": [{"field": "x", "state": "unlearned", "alarm": None}]},
     ]
 }  # fmt: skip
 OVERVIEW = {
@@ -210,6 +245,7 @@ class Served:
             metrics=lambda: b"guardproxy_requests_total 1\n",
             windows=lambda: WINDOWS,
             signals=lambda: SIGNALS,
+            drift=lambda: DRIFT,
             rules=lambda: RULES,
             decision=lambda decision_id: {"id": decision_id} if decision_id == "dec_0001" else None,
             overview=lambda: OVERVIEW,

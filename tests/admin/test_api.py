@@ -327,6 +327,17 @@ def test_rules_windows_and_decisions_are_passed_on(served: Served) -> None:
     assert routes["grpc"]["calls"] == {"guarded": 12, "streamed": 3}
 
 
+def test_drift_is_told_of_all_models_or_of_one(served: Served) -> None:
+    every = served.call("GET", "/v1/drift", "viewer-a").json
+    assert [said["model"] for said in every["models"]] == ["bike-demand", "other"]
+    one = served.call("GET", "/v1/drift?model=bike-demand", "viewer-a").json
+    assert one["models"] == every["models"][:1]
+    assert one["models"][0]["alarm"]["raised_at"] == "2026-05-28T20:26:00Z"
+    answer = served.call("GET", "/v1/drift?model=nobody", "viewer-a")
+    assert (answer.status, answer.json["detail"]) == (404, "no such model is guarded here")
+    assert served.call("GET", "/v1/drift", None).status == 401
+
+
 def test_a_store_that_is_gone_is_503_with_retry_after_and_no_traceback(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         served.run(served.store.close())
@@ -407,4 +418,4 @@ def test_the_description_is_true_for_every_operation(served: Served) -> None:
             assert answer.headers["Content-Type"].startswith(kind)
             if kind == "application/json":
                 assert set(content[kind]["schema"].get("required", ())) <= set(answer.json)
-    assert walked == 15
+    assert walked == 17

@@ -190,6 +190,20 @@ def test_a_rule_that_could_judge_no_row_says_so(browser: Browser, served: Served
         assert "could not judge" not in lines.filter(has_text="demand-is-plausible").inner_text()
 
 
+def test_a_window_rule_says_how_it_stands(browser: Browser, served: Served) -> None:
+    with opened(browser, served, "viewer-a", scripts=False) as page:
+        page.goto(f"{served.url}/rules")
+        lines = page.locator("table:has(caption:text-is('Rules with their counts')) tbody tr")
+        firing, violated, unknown = (
+            lines.filter(has_text=name).inner_text() for name in ("too-many-zeros", "mean-moved", "p99-moved")
+        )
+        assert "fires since" in firing
+        assert "41% are <b>zero</b>" in firing
+        assert "violated since" in violated
+        assert "fires after 15" in violated
+        assert "warming up: it needs 1h of traffic" in unknown
+
+
 def test_the_flow_works_with_the_keyboard_alone(browser: Browser, served: Served) -> None:
     with opened(browser, served, "reviewer-a") as page:
         page.goto(f"{served.url}/holds/hld_000001")

@@ -208,7 +208,8 @@ tests:
     )
     assert "the average over the last hour of the predicted x 6. The rule is broken." in shown
     assert (
-        "**Rolling statistics:** are not kept by this version yet, so that the rule cannot be broken" in shown
+        "**Rolling statistics:** are counted over all replicas; until a window is full the rule cannot be broken"
+        in shown
     )
 
 

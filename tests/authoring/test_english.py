@@ -271,6 +271,10 @@ HOLD = "action: hold\n    hold: {queue: q, sla: 8h, meanwhile: withhold, on_expi
         ("json_schema: {field: output.t, schema: {type: object}}", "the predicted t is not JSON, or not as its schema demands"),
         ("forbid: features.a > 1 or features.b > 2", "the a is above 1 or the b is above 2"),
         ("require: features.a <= 1", "the a is above 1"),
+        (
+            "unusual: {field: output.a, by: [features.store_id], false_alarms: 1%}",
+            "the predicted a is further from what is usual of its entity by store id than all but 1% of the answers are",
+        ),
     ],
 )  # fmt: skip
 def test_every_check_is_read(check: str, clause: str) -> None:

@@ -55,7 +55,7 @@ class FaultProxy:
         there = asyncio.create_task(self._there(reader, far_writer))
         try:
             await self._back(far_reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
             there.cancel()

@@ -5,16 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardproxy.profile.columns import (
-    EXTREMES,
-    MAX_DISTINCT_TEXTS,
-    Course,
-    DistinctSketch,
-    FieldSummary,
-    NumberColumn,
-    NumberSummary,
-    TextSummary,
-)
+from guardproxy.profile.columns import NumberColumn
+from guardproxy.profile.numbers import EXTREMES, NumberSummary
+from guardproxy.profile.sketches import Course, DistinctSketch
+from guardproxy.profile.summary import FieldSummary
+from guardproxy.profile.texts import MAX_DISTINCT_TEXTS, TextSummary
 from tests.profile.build import text_column
 
 NUMBERS = st.floats(-1e6, 1e6) | st.integers(-5, 5).map(float)
@@ -90,7 +85,8 @@ def test_distinct_values_are_estimated_within_a_few_percent() -> None:
 def test_common_texts_are_kept_when_rare_ones_flood_in() -> None:
     summary = TextSummary()
     for batch in range(30):
-        summary.update(text_column([f"rare {batch} {number}" for number in range(1_000)] + ["common"] * 200))
+        column = text_column([f"rare {batch} {number}" for number in range(1_000)] + ["common"] * 200)
+        summary.update(column.codes, column.values)
     assert not summary.exact
     assert len(summary.counts) <= 2 * MAX_DISTINCT_TEXTS
     assert summary.counts["common"][0] >= 6_000
@@ -99,7 +95,7 @@ def test_common_texts_are_kept_when_rare_ones_flood_in() -> None:
 def test_numbers_among_texts_are_counted_as_numbers_unless_the_column_is_text_by_type() -> None:
     cells = ["1", " 2.5 ", "1e3", None, "n/a", "0x10", "1_000", "inf"]
     loose, literal = FieldSummary(), FieldSummary()
-    numbers = loose.update(text_column(cells))
+    numbers = loose.update(text_column(cells)).numbers
     literal.update(text_column(cells, literal=True))
     assert numbers[:3].tolist() == [1.0, 2.5, 1000.0]
     assert (loose.numbers.count, loose.texts.count, loose.missing) == (3, 4, 1)

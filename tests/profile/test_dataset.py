@@ -1,7 +1,9 @@
 """Files become columns in constant memory, whatever stands in them; what cannot be read is said in one line."""
 
+import csv
 import gzip
 import hashlib
+import io
 import sys
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from guardproxy.profile.columns import Batch, NumberColumn, TextColumn, cells_of
-from guardproxy.stores import dataset as dataset_module
-from guardproxy.stores.dataset import DatasetError, open_dataset
+from guardproxy.stores import dataset_file
+from guardproxy.stores.dataset import DatasetError, Datasets, open_dataset
 from guardproxy.table import Cell
 
 
@@ -45,7 +49,7 @@ def test_numbers_texts_and_missing_cells_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_column_may_change_its_type_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset_module, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(dataset_file, "BLOCK_BYTES", 2_000)
     cells = [*range(500), *(f"{number}.5" for number in range(500)), *["unknown"] * 500]
     columns, batches, _ = read(written(tmp_path, "x\n" + "\n".join(map(str, cells)) + "\n"))
     assert len(batches) > 3
@@ -96,7 +100,9 @@ def test_parquet_types_are_kept(tmp_path: Path) -> None:
             "coded": pa.array(["a", "b", "a"]).dictionary_encode(),
             "when": pa.array([0, 10**6, None], pa.timestamp("us", tz="UTC")),
             "empty": pa.nulls(3),
-            "many": pa.array([[1], [2], []]),
+            "many": pa.array([[1, 2], None, []]),
+            "pair": pa.array([[1.5, None], None, [3, 4]], pa.list_(pa.float32(), 2)),
+            "deep": pa.array([{"a": 1}, None, {"a": 2}]),
         }
     )
     path = tmp_path / "data.parquet"
@@ -109,7 +115,12 @@ def test_parquet_types_are_kept(tmp_path: Path) -> None:
     assert columns["coded"] == ["a", "b", "a"]
     assert columns["empty"] == [None] * 3
     assert str(columns["when"][0]).startswith("1970-01-01")
-    assert "many" not in columns
+    assert columns["many"] == [(1.0, 2.0), None, ()]
+    assert columns["pair"] == [(1.5, None), None, (3.0, 4.0)]
+    assert "deep" not in columns
+    assert isinstance(batches[0]["part"], NumberColumn)
+    assert batches[0]["part"].nulls is None
+    assert batches[0]["whole"].nulls.tolist() == [False, True, False]  # type: ignore[union-attr]
     assert isinstance(batches[0]["digits"], TextColumn)
     assert sha == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -166,3 +177,47 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DatasetError, match=r"guardproxy\[learn\]"):
         open_dataset(written(tmp_path, "x\n1\n"))
+
+
+CELLS = st.lists(st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8), st.integers(-9, 9)),
+                 min_size=1, max_size=40)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(CELLS, st.integers(0, 40), st.booleans())
+def test_files_in_a_row_read_like_one_file_whatever_is_quoted(
+    tmp_path: Path, rows: list[tuple[str, int]], cut: int, packed: bool
+) -> None:
+    def stored(name: str, part: list[tuple[str, int]]) -> Path:
+        text = io.StringIO()
+        csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows([("a", "n"), *part])
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(text.getvalue().encode()) if packed else text.getvalue().encode())
+        return path
+
+    def cells(*paths: Path) -> list[tuple[Cell, ...]]:
+        data = Datasets(paths)
+        data.select(())
+        return [row for batch in data for row in zip(cells_of(batch["a"]), cells_of(batch["n"]), strict=True)]
+
+    one = cells(stored("one.csv", rows))
+    assert [number for _, number in one] == [number for _, number in rows]
+    two = cells(stored("a.csv", rows[:cut]), stored("b.csv", rows[cut:]))
+    assert [number for _, number in two] == [number for _, number in rows]
+    # Whether digits are a number is decided by what stands beside them in the file, which may differ; whether there is a cell, is not.
+    assert [text is None for text, _ in two] == [text is None for text, _ in one]
+
+
+def test_a_stray_quote_inside_a_cell_is_just_a_character(tmp_path: Path) -> None:
+    columns, _, _ = read(written(tmp_path, 'size,n\n5" pipe,1\n6" pipe,2\n7" pipe,3\n'))
+    assert columns == {"size": ['5" pipe', '6" pipe', '7" pipe'], "n": [1.0, 2.0, 3.0]}
+
+
+def test_a_hash_of_several_files_is_that_of_their_lines_in_sha256sum(tmp_path: Path) -> None:
+    paths = [written(tmp_path, f"x\n{number}\n", f"{number}.csv") for number in range(3)]
+    data = Datasets(paths)
+    data.select(())
+    assert len(list(data)) == 3
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
+    assert data.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert data.position == data.size == sum(path.stat().st_size for path in paths)

@@ -189,7 +189,7 @@ def _rows(column: Column) -> int:
 
 def test_kinds_are_told_apart() -> None:
     rng = np.random.default_rng(4)
-    size = 20_000
+    size = 8_000
     days = [f"2024-{1 + day % 12:02d}-{1 + day % 28:02d}T00:00:00Z" for day in range(size)]
     cases: list[tuple[FieldKind, Column]] = [
         (FieldKind.NUMBER, NumberColumn(rng.normal(size=size))),

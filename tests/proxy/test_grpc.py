@@ -867,3 +867,19 @@ def test_it_works_on_asyncios_own_loop_too() -> None:
             assert (await ask(channel, INFER, xs([1.0]))).body == demand([5.0])
 
     run(scenario(), uvloop=False)
+
+
+def test_metadata_say_when_a_call_happened_and_stay_here() -> None:
+    async def scenario() -> None:
+        more = "statistics: {time: header}\n"
+        async with pair(answering(demand([30.0])), root=more) as (upstream, service, channel):
+            when = ("guardproxy-event-time", "2024-10-04T03:00:30Z")
+            await channel.unary_unary(INFER)(xs([1.0]), metadata=(when, ("x-other", "kept")))
+            names = set(upstream.calls[0].metadata)
+            assert "x-other" in names
+            assert when[0] not in names
+            journal = service.plane.routes[0].journal
+            journal.flush()
+            assert service.built.statistics.models["demand"].latest == 1_728_010_830.0
+
+    run(scenario())

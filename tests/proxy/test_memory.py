@@ -21,9 +21,8 @@ def decision(*outcomes: Outcome) -> Decision:
 
 
 def remember(history: History, store: Cell, value: Cell, outcome: Outcome = Outcome.ALLOWED) -> None:
-    history.remember(
-        table_from_records([{"store": store}]), table_from_records([{"demand": value}]), decision(outcome)
-    )
+    features, predictions = table_from_records([{"store": store}]), table_from_records([{"demand": value}])
+    history.remember(features, predictions, decision(outcome), at=1_700_000_000.0)
 
 
 def test_only_rows_that_were_allowed_as_they_are_become_the_past() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from guardproxy.config import Config
-from guardproxy.service import _refusals
+from guardproxy.service.answers import refusals
 from guardproxy.stores import HoldFilter
 from tests.harness.loop import run, until
 from tests.harness.upstream import Recorded, RecorderUpstream, ok
@@ -287,8 +287,8 @@ def test_a_reviewer_overrides_a_row_without_features_by_what_can_be_judged() -> 
             await ask(service, SHARED)
             (held,) = (await service.store.list(HoldFilter())).holds
             # `below-capacity` and its like know nothing of such a row: they have no say, where they would refuse all.
-            assert _refusals(service, held, {"demand": 8.0}) == ()
-            assert _refusals(service, held, {"demand": 555.0}) == ("forbidden",)
+            assert refusals(service, held, {"demand": 8.0}) == ()
+            assert refusals(service, held, {"demand": 555.0}) == ("forbidden",)
 
     run(scenario())
 

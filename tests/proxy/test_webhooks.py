@@ -26,6 +26,7 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
         self.statuses: list[int] = []
         self.others = 0
         self.url = ""
@@ -46,6 +47,7 @@ class Receiver:
             await runner.cleanup()
 
     async def _take(self, request: web.Request) -> web.Response:
+        self.bodies.append(await request.read())
         self.got.append(await request.json())
         self.headers.append(dict(request.headers))
         status = self.statuses.pop(0) if self.statuses else 200

@@ -17,6 +17,7 @@ ELSEWHERE = {
     "E309": "a model's signature; tests/proxy/test_policy.py",
     "E330": "tests that fail when a proxy loads them; tests/proxy",
     "W404": "a command line; tests/cli/test_rules.py",
+    "N414": "a profile; tests/cli/test_profile.py",
     "W405": "recorded traffic; tests/cli/test_rules.py",
     "W406": "recorded traffic; tests/cli/test_rules.py",
 }

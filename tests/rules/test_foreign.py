@@ -17,10 +17,11 @@ from guardproxy.rules.language.names import PROFILE_STATS, SPACES, OpenNames
 from guardproxy.rules.limits import LIMIT_KEYS
 from guardproxy.rules.personal import PERSONAL
 from guardproxy.rules.reader import DEFAULT_KEYS, RULE_KEYS
-from guardproxy.rules.remedies import HOLD_KEYS
+from guardproxy.rules.remedies import AGE_KEYS, HOLD_KEYS, LINK_KEYS
 from guardproxy.rules.scores import SCORE_KEYS
 from guardproxy.rules.sheets import DOCUMENT_KEYS
 from guardproxy.rules.text_checks import TEXT_KEYS
+from guardproxy.rules.unusual import UNUSUAL_KEYS
 from guardproxy.source import Problem
 from tests.rules.build import HEAD
 
@@ -44,7 +45,9 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
     "KPI": KPI_KEYS,
     "expect of KPI": ("min", "max"),
     "score": SCORE_KEYS,
-    "a fallback": ("expr", "value"),
+    "unusual": UNUSUAL_KEYS,
+    "a remembered fallback": AGE_KEYS,
+    "a fallback": LINK_KEYS,
     "a test": ("name", "given", "expect"),
     "given": GIVEN_KEYS,
     "expect": EXPECT_KEYS,

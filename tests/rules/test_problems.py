@@ -50,9 +50,20 @@ def test_a_mistake_is_reported_at_its_own_characters(code: str, marked: str) -> 
 
 def test_every_code_of_rule_files_has_a_fixture_and_a_page() -> None:
     shown = {code for code, _ in BAD}
-    # E142 needs a library to be absent, E308 a thousand rules, E309 a signature, E330 a proxy, W404 to W406 a command line, W407 and W408 a day;
+    # E142 needs a library to be absent, E308 a thousand rules, E309 a signature, E330 a proxy, N414 a profile, W404 to W406 a command line, W407 and W408 a day;
     # they have tests of their own.
-    assert set(RULE_CODES) - shown == {"E142", "E308", "E309", "E330", "W404", "W405", "W406", "W407", "W408"}
+    assert set(RULE_CODES) - shown == {
+        "E142",
+        "E308",
+        "E309",
+        "E330",
+        "N414",
+        "W404",
+        "W405",
+        "W406",
+        "W407",
+        "W408",
+    }
     assert shown <= set(CODES)
 
 
@@ -134,6 +145,15 @@ def test_more_rules_than_a_model_may_have_are_refused_once() -> None:
     rules = "".join(f"  - {{id: r{n}, require: output.demand > 0}}\n" for n in range(1_002))
     (problem,) = _load(HEAD + "rules:\n" + rules)
     assert (problem.code, problem.line) == ("E308", 1_005)
+
+
+def test_a_model_with_too_many_rolling_functions_is_refused() -> None:
+    calls = [f"recent_mean(output.demand + {n}, 1h)" for n in range(65)]
+    rules = [f"  - {{id: r{n}, scope: window, require: '{call} < 9'}}\n" for n, call in enumerate(calls)]
+    assert _load(HEAD + "rules:\n" + "".join(rules[:64]) + rules[0].replace("r0", "again")) == []
+    (problem,) = _load(HEAD + "rules:\n" + "".join(rules))
+    assert problem.code == "E308"
+    assert problem.message == "more than 64 different rolling functions of one model"
 
 
 def test_a_fallback_for_a_wrong_kind_of_file_is_one_line() -> None:

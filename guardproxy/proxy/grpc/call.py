@@ -67,13 +67,16 @@ class Received(NamedTuple):
 
 
 class Incoming(NamedTuple):
-    """One call as it came. `remaining` says how many seconds the client still waits, None when for ever."""
+    """One call as it came. `remaining` says how many seconds the client still waits, None when for ever; `event_time` when
+    it happened, empty when it does not say.
+    """
 
     body: bytes
     version: str
     identity: bytes
     metadata: Pairs
     remaining: float | None
+    event_time: bytes = b""
 
 
 Upstream = Callable[[bytes, Pairs, "float | None"], Awaitable[Received]]
@@ -90,6 +93,8 @@ class GuardedCall(Guarded):
     ) -> None:
         super().__init__(route, keeper, background)
         self._incoming = incoming
+        if route.event_time.header:
+            self.happened = route.event_time.of_header(incoming.event_time or None, self.at)
         self._upstream = upstream
 
     async def answer(self) -> Answer:
@@ -106,13 +111,16 @@ class GuardedCall(Guarded):
         self._asked = asked
         if asked.refusal is not None:
             return self._reject(asked.refusal, None, 0.0)
+        self._look_up()
         return await self._call()
 
     def _screen_request(self) -> Asked:
         incoming, route = self._incoming, self._route
-        facts = facts_at(self.at, incoming.version or None)
+        facts = facts_at(self.when, incoming.version or None)
         message = Message(incoming.body, GRPC, incoming.identity)
-        return screen_message(self._served.guard, message, facts, route.history, self._demoted, route.failure)
+        return screen_message(
+            self._served.guard, message, facts, route.history, self._demoted, route.failure, self._recent
+        )
 
     async def _judged(self, work: Callable[[], T], body: bytes) -> T | Exception:
         """Compute in a thread where the body is large; any fault of ours meets the route's on_failure, loudly."""
@@ -143,6 +151,8 @@ class GuardedCall(Guarded):
             return self._passed(response, self._unguarded_lines(self._reason))
         if len(response.body) > self._route.max_body:
             return self._unscreened(response, Reason.OVERSIZE, "it is too large")
+        if self._reading is not None:
+            await self._reading.wait()
         work = self._screen_response(response)
         screened = await self._judged(work, response.body)
         settled = self._settled(screened, response)

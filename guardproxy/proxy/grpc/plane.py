@@ -21,6 +21,7 @@ from guardproxy.codecs.grpc_tensors import model_of
 from guardproxy.decision import FailureMode, Reason
 from guardproxy.errors import DecodeError
 from guardproxy.proxy.background import Background
+from guardproxy.proxy.event_time import METADATA
 from guardproxy.proxy.grpc.call import STATUSES, Answer, Code, GuardedCall, Incoming, Received
 from guardproxy.proxy.grpc.metadata import Pairs, first, forwarded, returned, said
 from guardproxy.proxy.grpc.passing import End, Passage
@@ -155,7 +156,15 @@ class GrpcPlane:
         if route is None:
             return await self._passed_infer(body, metadata, remaining)
         self.calls["guarded"] += 1
-        incoming = Incoming(body, version, first(metadata, "idempotency-key"), metadata, remaining)
+        incoming = Incoming(
+            body,
+            version,
+            first(metadata, "idempotency-key"),
+            metadata,
+            remaining,
+            # It is one of the names that do not go upstream.
+            first(context.invocation_metadata(), METADATA),
+        )
         return await GuardedCall(
             route, incoming, self._infer_upstream, self._keeper, self._background
         ).answer()

@@ -49,7 +49,7 @@ from guardproxy.rules.language.nodes import (
 from guardproxy.rules.language.parser import parse
 from guardproxy.rules.language.semantics import KIND_WORDS, ORDERINGS, kind_of, members_of
 from guardproxy.rules.language.spell import spell_aggregate
-from guardproxy.rules.language.spelling import suggest
+from guardproxy.rules.language.spelling import spelled, suggest
 from guardproxy.rules.language.tokens import UNITS
 from guardproxy.table import Cell
 
@@ -278,6 +278,8 @@ class _Checker(Naming):
         argument = self._argument(node.function, node.arguments[0], function.argument)
         if argument is None or (function.rolling and window is None):
             return nothing
+        if function.rolling and not self._countable(node, argument):
+            return nothing
         ref = Ref("recent" if function.rolling else "batch", spell_aggregate(node.function, argument, window))
         self.within_scope(node, f"{node.function}(...)", (ref,))
         return Name(
@@ -301,6 +303,16 @@ class _Checker(Naming):
             inner.need(kind, tree, code, f"`{function}`", help_)
         self.flaws += [replace(flaw, offset=flaw.offset + node.offset) for flaw in inner.flaws]
         return None if inner.flaws else assemble(text, tree, kind)
+
+    def _countable(self, node: Call, argument: Program) -> bool:
+        """Report an argument that is not counted with the rows: those of many requests have no one time and no past."""
+        ref = next((ref for ref in argument.refs if ref.space in ("previous", "request")), None)
+        if ref is not None:
+            message = (
+                f"`{node.function}` counts rows of many requests, and `{spelled(ref)}` belongs to one of them"
+            )
+            self.flaw("E134", message, node.arguments[0], "let it read features and outputs only")
+        return ref is None
 
     def _window(self, node: Node) -> float | None:
         value = _plain(node)

@@ -67,6 +67,8 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "facts of the request and the profile.",
         "E132": "A function over rows stands inside another one, or in a KPI that is used inside one.",
         "E133": "The window of a `recent_*` function must be a duration that is written out, from 1m to 90d, as in `1h`.",
+        "E134": "The argument of a `recent_*` function reads features and outputs only: rows of many requests are counted "
+        "together, which have no one time, no one caller and no past.",
         "E140": "RE2 does not accept this pattern. It has no look-around and no back-references.",
         "E141": "`matches`, and the patterns of `text` and `json_schema`, need the optional RE2 library.",
         "E150": "A message template has a brace that is not closed or not opened, or empty braces.",

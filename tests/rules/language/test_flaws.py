@@ -162,6 +162,7 @@ EXPRESSION_FLAWS = [
     ("recent_mean(output.y, -1h) > 1", "E133", "-1h", "7d"),
     ("recent_mean(output.y, 30%) > 1", "E133", "30%", "7d"),
     ("recent_mean(output.y, 1h + 1h) > 1", "E133", "1h + 1h", "7d"),
+    ("recent_share(request.hour > 3, 1h) > 50%", "E134", "request.hour > 3", "features and outputs"),
     ("kpi.ratoi > 1", "E106", "kpi.ratoi", "did you mean `kpi.ratio`?"),
     ("ratio > 1", "E114", "ratio", "write kpi.ratio"),
     ("kpi.word > 1", "E123", "kpi.word > 1", "quotes"),
@@ -175,6 +176,13 @@ EXPRESSION_FLAWS = [
 SCOPE_FLAWS = [
     (Scope.BATCH, "output.y > 1", "E131", "output.y", "say which with batch_mean(output.y)"),
     (Scope.BATCH, "batch_mean(output.y) > features.n", "E131", "features.n", "batch_mean(features.n)"),
+    (
+        Scope.ROW,
+        "recent_mean(output.y - previous.y, 1h) > 1",
+        "E134",
+        "output.y - previous.y",
+        "features and outputs",
+    ),
     (Scope.BATCH, "previous.y > 1", "E131", "previous.y", "batch_share"),
     (Scope.BATCH, "batch_mean(output.y) > kpi.both", "E131", "kpi.both", "batch_mean(kpi.both)"),
     (Scope.BATCH, "kpi.relative > 1", "E131", "kpi.relative", "batch_mean(kpi.relative)"),
