@@ -3,7 +3,8 @@
 FOLDER holds the tables that `benchmarks.tables` gathered. Of each table, and each of some seeds, a profile is learned from so many
 random rows; other rows, at most 20,000, are then clean requests. Every share is one of requests: a row with any field
 outside what was learned, or whose numbers do not fit together. Faults are put into clean rows; a row that the fault leaves as it
-was is not counted, since there is nothing in it to find.
+was is not counted, since there is nothing in it to find. What the method leaves to choose (the units of a residual, the part of
+alpha that a threshold aims at) was chosen on seeds 0 to 6, which are not among SEEDS.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from guardproxy.table import Floats, Mask, Table
 
 ALPHA: Final = 0.001
 SIZES: Final = (2_000, 10_000)
-SEEDS: Final = (0, 1, 2)
+SEEDS: Final = (7, 8, 9, 10, 11)
 CLEAN: Final = 20_000
 FAULTY: Final = 5_000
 BARS: Final = {"mean": 0.001, "worst at 2,000": 0.0025, "worst at 10,000": 0.002}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,6 @@ from benchmarks.machine import describe
 from guardproxy.profile.cells import Cells
 from guardproxy.stats.alarms import NEVER, AlarmSettings
 from guardproxy.stats.detector import Detector
-from guardproxy.stats.distributions import normal_share
 from guardproxy.stats.drift_report import report_of
 from guardproxy.stats.layout import Layout, Span
 from guardproxy.stats.windowed import compare
@@ -264,7 +264,7 @@ def _cells(reference: int, seed: int) -> Cells:
 
 def _shares(cells: Cells, shift: float = 0.0, spread: float = 1.0) -> Floats:
     """Return the true shares of normal numbers in the cells, exactly."""
-    ends = [normal_share((end - shift) / spread) for end in (cells.low, *cells.edges, cells.high)]
+    ends = [NormalDist().cdf((end - shift) / spread) for end in (cells.low, *cells.edges, cells.high)]
     return np.array([*np.diff(ends), ends[0], 1.0 - ends[-1], 0.0, 0.0])
 
 

@@ -126,7 +126,7 @@ def _walk(series: Series) -> Walked:
 
 
 def _estimates(found: Expected, best: str) -> dict[str, Floats]:
-    each = dict(zip(ESTIMATES, (found.last, found.median, found.seasonal, found.usual), strict=True))
+    each = {name: getattr(found, attribute) for name, attribute in ESTIMATES.items()}
     return {**each, "auto": each[best]}
 
 
@@ -201,7 +201,7 @@ def _lookups() -> Iterator[tuple[str, Callable[[], object]]]:
             pass
     now = start + 15 * 86_400.0
     single = table_from_records([{"store": "s7"}])
-    yield "the last good answer, 1 row", lambda: history.previous(by, ("s7",))
+    yield "the last good answer, 1 row", lambda: history.previous(by, ("s7",), 0.0)
     yield "what is usual, 1 row", lambda: RowsPast(single, history, now).usual(by, "demand")
     yield "what is usual, 1,000 rows", lambda: RowsPast(features, history, now).usual(by, "demand")
     yield "auto, 1 row", lambda: RowsPast(single, history, now).estimate("auto", by, 0, "demand", None)

@@ -21,7 +21,8 @@ from rich.table import Table as Shown
 
 from benchmarks.machine import describe
 from benchmarks.tables import CLASSES, LabelledTable, load
-from guardproxy.profile.joint import BoundJoint, Joint
+from guardproxy.profile.joint import Joint
+from guardproxy.profile.joint_bound import BoundJoint, bind_joint
 from guardproxy.profile.joint_fit import fit_joint
 from guardproxy.table import Floats, Table
 
@@ -115,7 +116,7 @@ def _fit(rows: Floats, rng: np.random.Generator) -> Joint:
 
 
 def _bound(joint: Joint) -> BoundJoint:
-    check = joint.bind(joint.fields)
+    check = bind_joint(joint, joint.fields)
     if check is None:
         raise SystemExit("the check lacks its own fields")
     return check

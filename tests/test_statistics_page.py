@@ -1,5 +1,6 @@
 """The commands of the page on statistics do what the page says, the example with Dask among them."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -12,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from guardproxy.config import parse_config
 from guardproxy.profile.document import parse_profile
 from guardproxy.profile.model import Origin, Profile, Provenance
 from guardproxy.recording import Options, Recorder
+from tests.admin.served import SECRETS, serve
 from tests.cli.run import Shell, child_environment
 from tests.recording.samples import START, draft
 from tests.shared import ROOT
@@ -78,7 +81,6 @@ def test_what_the_page_says_of_learning_works_as_written(
         assert done.code == 0, f"{shlex.join(words)}\n{done.out}\n{done.err}"
         return done.out
 
-    (tmp_path / "profiles").mkdir()
     sales(tmp_path, "training-2025.parquet", 0, "date", "store_id")
     sales(tmp_path, "training-2026.parquet", 3_000, "date", "store_id")
     sales(tmp_path, "region-a.parquet", 0)
@@ -136,3 +138,33 @@ def test_what_the_page_says_of_learning_works_as_written(
     assert "nobody has approved it" in ran(told[7])
     ran(told[8])
     assert (read(tmp_path).source, read(tmp_path).acts) == (Origin.TRAFFIC, True)
+
+
+def test_the_settings_and_the_rules_of_the_page_are_read_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    settings, rules = re.findall(
+        r"^```yaml\n(.*?)^```", section("Statistics that replicas share"), re.MULTILINE | re.DOTALL
+    )
+    whole = f"upstream: http://127.0.0.1:9000\n{settings}"
+    config, problems = parse_config(whole, "guardproxy.yaml", tmp_path, {})
+    assert not problems
+    assert (config.bucket_s, config.drift_cooldown_s, len(config.webhooks)) == (60.0, 21_600.0, 1)
+    (tmp_path / "demand.guard.yaml").write_text(f"guardproxy: 1\nmodel: demand\nowner: ops\n{rules}")
+    done = Shell(monkeypatch, capsys)("rules", "check", str(tmp_path / "demand.guard.yaml"))
+    assert done.code == 0
+    assert "3 rules" in done.out
+    assert "warning" not in done.out + done.err
+
+
+def test_the_drift_commands_of_the_page_ask_a_running_proxy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = commands(section("Drift"))
+    assert len(told) == 2
+    with serve(tmp_path) as served:
+        known = {"GUARDPROXY_ADMIN_URL": served.url, "GUARDPROXY_TOKEN": SECRETS["viewer-a"]}
+        listed = Shell(monkeypatch, capsys)(*told[0][1:], environment=known)
+        assert (listed.code, "drift, alarm raised" in listed.out) == (1, True)
+        other = [word.replace("demand", "other") for word in told[1][1:]]
+        assert json.loads(Shell(monkeypatch, capsys)(*other, environment=known).out)["models"]

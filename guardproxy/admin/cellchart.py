@@ -11,14 +11,16 @@ from typing import Final, NamedTuple
 from guardproxy.admin.text import visible
 
 WIDTH: Final = 600.0
-HEIGHT: Final = 132.0
-_LEFT: Final = 44.0
+HEIGHT: Final = 136.0
+_LEFT: Final = 62.0
 _RIGHT: Final = 592.0
-_TOP: Final = 8.0
-_BOTTOM: Final = 104.0
+_TOP: Final = 14.0
+_BOTTOM: Final = 110.0
 _GAP: Final = 3.0
 _CHARACTER: Final = 6.4
 """About how wide a character of a label is."""
+_NARROW: Final = 10.5
+"""About how wide it is on a narrow screen, where the drawing shrinks and its labels do not."""
 _STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 
 
@@ -63,11 +65,13 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Where everything stands on a drawing WIDTH by HEIGHT. `rules` are the heights of the lines with their shares."""
+    """Where everything stands on a drawing WIDTH by HEIGHT. `rules` are the heights of the lines with their shares; `crowded` says
+    that the labels do not all find room on a narrow screen."""
 
     columns: tuple[Column, ...]
     rules: tuple[Label, ...]
     labels: tuple[Label, ...]
+    crowded: bool = False
     bottom: float = _BOTTOM
     left: float = _LEFT
     right: float = _RIGHT
@@ -104,13 +108,20 @@ def chart_of(cells: Sequence[CellShares], *, ordered: bool) -> Chart | None:
     rules = tuple(
         Label(_LEFT - 6, height(share), f"{share * 100:.3g} %", "end") for share in (0.0, top / 2, top)
     )
-    return Chart(columns, rules, _labels(cells, columns, step, ordered))
+    labels = _labels(cells, columns, step, ordered)
+    return Chart(columns, rules, labels, _crowded(labels, _RIGHT - _LEFT if ordered else step))
+
+
+def _crowded(labels: Sequence[Label], room: float) -> bool:
+    """Tell whether labels overlap on a narrow screen: those under an axis share `room`, those of columns have it each."""
+    wide = [len(label.text) * _NARROW for label in labels]
+    return (sum(wide) if labels and labels[0].anchor == "start" else max(wide, default=0.0)) > room
 
 
 def _labels(
     cells: Sequence[CellShares], columns: Sequence[Column], step: float, ordered: bool
 ) -> tuple[Label, ...]:
-    under = _BOTTOM + 16
+    under = _BOTTOM + 19
     if not ordered:
         room = int(step / _CHARACTER)
         if room < 3:

@@ -76,7 +76,7 @@ def rule_view(rule: Mapping[str, Any]) -> dict[str, Any]:
     judged = sum(verdicts.get(word, 0) for word in ("ok", "violated", "unknown", "error"))
     unknown = verdicts.get("unknown", 0)
     return {
-        **{key: rule.get(key) for key in ("rule", "model", "title", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate", "window")},
+        **{key: rule.get(key) for key in ("rule", "model", "title", "mode", "action", "severity", "owner", "why", "file", "line", "canary", "demoted", "candidate", "window", "kind")},
         "verdicts": verdicts,
         "judged": judged,
         "blind": unknown > 0 and unknown == judged,
@@ -84,7 +84,11 @@ def rule_view(rule: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_FACTS: Final = {"fields_dropped": "fields not counted", "dropped": "exchanges not counted"}
+_FACTS: Final = {
+    "fields_dropped": "fields not counted",
+    "dropped": "exchanges not counted",
+    "rows_unjudged": "rows without the joint check",
+}
 """Counters of what was left out; shown when something was."""
 
 

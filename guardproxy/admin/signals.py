@@ -15,8 +15,8 @@ STATES: Final[Mapping[str, str]] = {
     "alarm": "drift",
     "watch": "being watched",
     "quiet": "as learned",
-    "warming": "too little traffic yet",
-    "unlearned": "nothing learned",
+    "warming": "too early to say",
+    "unlearned": "not compared",
 }
 """What a person reads for each state, the most urgent first."""
 

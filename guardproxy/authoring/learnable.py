@@ -15,7 +15,7 @@ import numpy as np
 from guardproxy.decision import Outcome
 from guardproxy.guard.recorded import Recorded
 from guardproxy.profile.columns import ArrayColumn, Batch, Column, NumberColumn, TextColumn, number_text
-from guardproxy.profile.learn import MAX_FIELDS
+from guardproxy.profile.learn import MAX_FIELDS, is_writable
 from guardproxy.rules.model import FINITE_RULE
 from guardproxy.table import Cell, Table
 
@@ -34,7 +34,7 @@ class Survey:
     """What was recorded of one model: its rows, how many are fit, and why the others are not, by word.
 
     `features` and `outputs` are the fields of the fit rows in the order in which they came, at most MAX_FIELDS each;
-    `beyond` counts those that came later. Redacted fields are in none of them but in `redacted`.
+    `beyond` counts those that came later, or whose name no profile can hold: clients name what they like. Redacted fields are in none of them but in `redacted`.
     """
 
     rows: int = 0
@@ -72,7 +72,7 @@ class Survey:
     def _know(self, known: dict[str, None], names: Sequence[str]) -> None:
         for name in names:
             if name not in known:
-                if len(known) < MAX_FIELDS:
+                if is_writable(name) and len(known) < MAX_FIELDS:
                     known[name] = None
                 else:
                     self.beyond += 1

@@ -64,7 +64,7 @@ def look_ahead(profile: Profile, records: Iterable[Recorded]) -> Outlook:
 def _asked(
     profile: Profile, batch: Batch, checks: dict[tuple[str, tuple[str, ...]], Inside]
 ) -> Iterator[tuple[Inside, View]]:
-    view = View(batch.features, batch.predictions, batch.facts, batch.previous)
+    view = View(batch.features, batch.predictions, batch.facts, batch.previous, times=batch.times)
     for space in _SPACES:
         table = batch.features if space == "features" else batch.predictions
         if table is None or (space == "output" and not profile.outputs):

@@ -20,7 +20,7 @@ from guardproxy.cli.output import FORMAT, count, printable
 
 STANDS: Final = 1
 _LISTED: Final = frozenset({"alarm", "watch"})
-_TITLES: Final = ("model", "field", "state", "effect", "rows 24h", "since")
+_TITLES: Final = ("model", "field", "state", "effect", "rows 24h", "raised")
 
 
 @click.command()
@@ -75,8 +75,8 @@ def _sentence(said: Mapping[str, Any]) -> str:
     alarm = said.get("alarm")
     name = printable(str(said.get("model", "")), 80)
     if isinstance(alarm, dict):
-        message = printable(str(alarm.get("message", "")), 400)
-        return f"{name}: drift since {clock(alarm.get('raised_at'))}: {message}{counted}"
+        # What moved stands beside each field.
+        return f"{name}: drift, alarm raised {clock(alarm.get('raised_at'))}{counted}"
     return f"{name}: {'fields drift' if _drifts(said) else 'no drift'}{counted}"
 
 

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from guardproxy.cli.learn_out import (
     InputError,
+    make_room,
     now,
-    refuse_source,
     shorten,
     summarise,
     write_file,
@@ -56,7 +56,7 @@ class Wanted(NamedTuple):
 
 def learn_files(paths: tuple[Path, ...], wanted: Wanted, out: Path, *, part: bool) -> None:
     """Learn from files and write what was learned. Raises InputError."""
-    refuse_source(out, paths)
+    make_room(out, paths)
     learner = Learner(
         wanted.model,
         rng=np.random.default_rng(SEED),

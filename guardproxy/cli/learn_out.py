@@ -15,6 +15,7 @@ import click
 from guardproxy.cli.author_files import write_whole
 from guardproxy.cli.output import count, printable
 from guardproxy.profile.document import dump_profile, parse_profile
+from guardproxy.profile.joint_words import describe
 from guardproxy.profile.model import Profile
 from guardproxy.profile.show import calibration_lines
 
@@ -64,11 +65,17 @@ def _mask() -> int:
     return mask
 
 
-def refuse_source(out: Path, sources: Iterable[Path]) -> None:
-    """Raise InputError when what is read would be replaced."""
+def make_room(out: Path, sources: Iterable[Path]) -> None:
+    """Make the folder of `out`, before an hour of reading. Raises InputError, also when what is read would be replaced."""
     for source in sources:
         if out.resolve() == source.resolve():
             raise InputError(f"{out}: the profile would replace the data it is learned from")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: its folder cannot be made: {error.strerror}") from error
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: nothing may be written into its folder")
 
 
 def shorten(command: str) -> str:
@@ -88,6 +95,7 @@ def summarise(profile: Profile, out: Path, replaced: bool, notes: Iterable[str])
     click.echo(f"{'Replaced' if replaced else 'Wrote'} {out}: model {profile.model}, {', '.join(parts)}")
     lines = calibration_lines("features", profile.calibration, profile.alpha)
     lines += calibration_lines("outputs", profile.output_calibration, profile.alpha)
+    lines += [] if profile.joint is None else [f"joint check: {describe(profile.joint)}"]
     lines += [f"note: {note}" for note in notes]
     for line in lines:
         click.echo(f"  {printable(line, 1_000)}")

@@ -5,6 +5,7 @@ Decides how many parts are merged at once and what stands for them in the profil
 """
 
 import hashlib
+import os
 import shlex
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,8 @@ import numpy as np
 from guardproxy.cli.learn_files import SEED
 from guardproxy.cli.learn_out import (
     InputError,
+    make_room,
     now,
-    refuse_source,
     shorten,
     summarise,
     write_file,
@@ -27,25 +28,23 @@ from guardproxy.profile.learn import Learner
 from guardproxy.profile.model import Provenance
 from guardproxy.profile.packing import MAX_BYTES
 from guardproxy.profile.parts import dump_part, load_part
-from guardproxy.profile.state import LearnerState, merge
+from guardproxy.profile.state import LearnerState, order_of
 from guardproxy.stores.dataset import MAX_NAMED, names_of
 
 MAX_PARTS: Final = 1_000
-"""So many parts are held in memory at once; more are merged in groups, each to a larger part."""
+"""So many parts are merged at once; more are merged in groups, each to a larger part."""
 
 
 def merge_parts(paths: tuple[Path, ...], out: Path, *, part: bool) -> None:
     """Merge parts and write what they come to. Raises InputError, also where two parts do not belong together."""
-    refuse_source(out, paths)
+    make_room(out, paths)
     if len(paths) > MAX_PARTS:
         raise InputError(
             f"{len(paths):,} parts are more than {MAX_PARTS:,}; merge groups of them with --merge --part"
         )
     hashes: list[str] = []
     try:
-        states = [read_part(path, hashes) for path in paths]
-        _refuse_twice(paths, hashes)
-        merged = merge(states)
+        merged = _merged(paths, hashes)
         if part:
             replaced = write_file(out, dump_part(merged))
             said = "Replaced" if replaced else "Wrote"
@@ -67,6 +66,25 @@ def merge_parts(paths: tuple[Path, ...], out: Path, *, part: bool) -> None:
     summarise(profile, out, write_profile(out, profile), learner.notes)
 
 
+def _merged(paths: tuple[Path, ...], hashes: list[str]) -> LearnerState:
+    """Merge parts by their rows' time. Each is read twice, so that two of them are in memory at once however many there are."""
+    clocks = [read_part(path, hashes).clock for path in paths]
+    _refuse_twice(paths, hashes)
+    first, *others = order_of(clocks)
+    merged = _read_again(paths[first], hashes[first])
+    for place in others:
+        merged.absorb(_read_again(paths[place], hashes[place]))
+    return merged
+
+
+def _read_again(path: Path, line: str) -> LearnerState:
+    hashes: list[str] = []
+    state = read_part(path, hashes)
+    if hashes != [line]:
+        raise InputError(f"{path}: the part changed while it was read; merge again")
+    return state
+
+
 def read_part(path: Path, hashes: list[str]) -> LearnerState:
     """Read a part; its hash is added to `hashes` as `sha256sum` prints it. Raises InputError, and ValueError for a damaged one."""
     try:
@@ -74,11 +92,12 @@ def read_part(path: Path, hashes: list[str]) -> LearnerState:
             why = "this is no file; name a part" if path.exists() else "there is no such file"
             raise InputError(f"{path}: {why}")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # Reading at most so much would set as much memory aside.
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise InputError(f"{path}: this is larger than a part can be")
+            data = file.read()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: this is larger than a part can be")
     hashes.append(f"{hashlib.sha256(data).hexdigest()}  {path.name}\n")
     return load_part(data, str(path))
 

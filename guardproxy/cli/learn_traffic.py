@@ -17,7 +17,7 @@ import numpy as np
 from guardproxy.authoring.learnable import TIME, Survey, stretches, survey
 from guardproxy.authoring.outlook import Outlook, look_ahead
 from guardproxy.cli.learn_files import SEED, Wanted
-from guardproxy.cli.learn_out import InputError, now, refuse_source, shorten, summarise, write_profile
+from guardproxy.cli.learn_out import InputError, make_room, now, shorten, summarise, write_profile
 from guardproxy.cli.output import count, printable
 from guardproxy.cli.traffic import Traffic
 from guardproxy.profile.document import stamp
@@ -36,7 +36,7 @@ MAX_TOLD: Final = 10
 
 def learn_traffic(folders: tuple[Path, ...], wanted: Wanted, out: Path, *, provisional: bool) -> None:
     """Learn from recorded traffic, say what would have been flagged, and write the profile. Raises InputError."""
-    refuse_source(out, folders)
+    make_room(out, folders)
     traffic = Traffic(folders)
     found = survey(traffic.of(wanted.model))
     if not found.rows:
@@ -139,7 +139,8 @@ def _notes(found: Survey, *, provisional: bool) -> list[str]:
         said.append(f"redacted in the recording, so nothing is known of them: {_listed(found.redacted)}")
     if found.beyond:
         said.append(
-            "the recording has more fields than a profile can hold; those that came last are left out"
+            "the recording has more fields than a profile can hold, or some with names that it cannot; those that came last "
+            "and those are left out"
         )
     return said
 

@@ -18,7 +18,7 @@ from guardproxy.cli.output import count, print_problems
 from guardproxy.config import Config
 from guardproxy.errors import StoreError
 from guardproxy.proxy.load import Loaded, RuleSets, last_good_rules, note_missing_rules
-from guardproxy.service import Service
+from guardproxy.service import Service, StatisticsError
 from guardproxy.service import serve as run
 from guardproxy.source import Problem
 from guardproxy.telemetry import configure_logging
@@ -89,6 +89,8 @@ def serve(
     _settle_process()
     try:
         uvloop.run(run(config, loaded, tokens, _announce))
+    except* StatisticsError as errors:
+        _stop(f"the store of statistics: {errors.exceptions[0]}")
     except* StoreError as errors:
         _stop(f"the store {config.store}: {errors.exceptions[0]}")
     except* OSError as errors:

@@ -103,6 +103,7 @@ admin: {{listen: 127.0.0.1:{admin_port}, tokens_file: {workspace.tokens.name}}}
 store: sqlite:///guardproxy.db
 rules: rules/
 upstream: http://127.0.0.1:{model_port}
+statistics: {{bucket: 1h}}         # five weeks are played in a minute: minute by minute all of it would be called drift
 holds: {{undo: 2s}}               # a decision can be taken back for so long; short, so that the demo can show its end
 routes:
   - path: {INFER_PATH}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from guardproxy.decision import Candidate, RequestFacts
-from guardproxy.guard.guard import Guard, Past, RowsPast
+from guardproxy.guard.guard import Guard, Past
 from guardproxy.rules import BoundRules, Rule, View
 from guardproxy.rules.sentences import as_number
 from guardproxy.table import Cell, table_from_records
@@ -100,11 +100,15 @@ def override_refusals(
     """Name the enforced rules that a reviewer's values would violate on a row with these features."""
     table = table_from_records([features])
     bound = guard.bind(table.fields, tuple(values))
+    times = guard.times_of(table, facts.at)
+    moment = facts.at if times is None else float(times[0])
 
     def previous(by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
-        return past.previous(by, tuple(table.cell(name, row) for name in by)) if by else None
+        return past.previous(by, tuple(table.cell(name, row) for name in by), moment) if by else None
 
-    rows_past = RowsPast(table, past, facts.at, guard.time)
-    view = bound.seeing(View(table, table_from_records([values]), facts, previous, past=rows_past))
+    rows_past = guard.past_of(table, past, facts.at, times)
+    view = bound.seeing(
+        View(table, table_from_records([values]), facts, previous, past=rows_past, times=times)
+    )
     # A canary is a trial on some requests; what a person decided about one is not among them.
     return bound.refusals(view._replace(drawn=frozenset()), 0, values)

@@ -4,7 +4,7 @@ Decides what stands in for what a running proxy would have learned of all entiti
 of the three estimates for `auto`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,18 +13,13 @@ import numpy as np
 from guardproxy.rules import CaseRow
 from guardproxy.rules.past import Usual
 from guardproxy.stats.entity import SEASONS, Expected, advance, empty, expected
+from guardproxy.stats.strangeness import DEFAULT_ESTIMATE, ESTIMATES
 from guardproxy.table import Cell
 
 CASE_LIMIT: Final = 10.0
 """How many spreads an answer may lie from what is usual in a test case."""
 
 _DAY_S: Final = 86_400.0
-_ESTIMATES: Final[Mapping[str, str]] = {
-    "last_good": "last",
-    "rolling_median": "median",
-    "seasonal": "seasonal",
-    "auto": "usual",
-}
 
 
 def _noon(date: str) -> float:
@@ -67,7 +62,7 @@ class GivenPast:
         if found is None:
             before = self._rows[row].previous or {}
             return before.get(output) if kind in ("last_good", "auto") else None
-        value = float(getattr(found, _ESTIMATES[kind])[0])
+        value = float(getattr(found, ESTIMATES[DEFAULT_ESTIMATE if kind == "auto" else kind])[0])
         return None if value != value else value
 
     def _usual(self, row: int, output: str) -> Usual | None:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+import numpy as np
+
 from guardproxy.codecs import Codec
 from guardproxy.decision import Decision
-from guardproxy.profile.measures import moment_of
+from guardproxy.profile.measures import may_have_happened, moment_of
 from guardproxy.profile.model import Profile
 from guardproxy.rules import BoundRules, Ruleset
 from guardproxy.rules.past import Usual
-from guardproxy.table import Cell, Table
+from guardproxy.table import Cell, Floats, Table
 
 Entity: TypeAlias = tuple[Cell, ...]
 
@@ -25,8 +27,11 @@ MAX_BOUND: Final = 64
 class Past(Protocol):
     """What is remembered of earlier answers, frozen as far as one exchange can see."""
 
-    def previous(self, by: tuple[str, ...], entity: tuple[Cell, ...]) -> Mapping[str, Cell] | None:
-        """Return the last good predictions for the entity whose fields `by` have the values `entity`, or None."""
+    def previous(self, by: tuple[str, ...], entity: Entity, at: float) -> Mapping[str, Cell] | None:
+        """Return the last good predictions for the entity whose fields `by` have the values `entity`, or None.
+
+        What is too old at the moment `at` (Unix seconds) is no past.
+        """
 
     def usual(
         self, by: tuple[str, ...], entities: Sequence[Entity], output: str, at: float
@@ -51,7 +56,7 @@ class Past(Protocol):
 class NoPast:
     """A past without any memory."""
 
-    def previous(self, by: tuple[str, ...], entity: tuple[Cell, ...]) -> Mapping[str, Cell] | None:  # noqa: ARG002
+    def previous(self, by: tuple[str, ...], entity: Entity, at: float) -> Mapping[str, Cell] | None:  # noqa: ARG002
         """Return None."""
         return None
 
@@ -85,11 +90,11 @@ class NoPast:
 class RowsPast:
     """The past of a table's rows at a moment: what `Past` says of their entities. An entity with a missing part is nobody."""
 
-    __slots__ = ("_at", "_entities", "_past", "_table", "_time", "_usual")
+    __slots__ = ("_at", "_entities", "_past", "_table", "_times", "_usual")
 
-    def __init__(self, table: Table, past: Past, at: float, time: str | None = None) -> None:
-        """Look entities up by the rows of `table`, as of `at` (Unix seconds), or of what the feature `time` says of a row."""
-        self._time = time
+    def __init__(self, table: Table, past: Past, at: float, times: Floats | None = None) -> None:
+        """Look entities up by the rows of `table`, as of `at` (Unix seconds), or of `times` by row."""
+        self._times = times
         self._table = table
         self._past = past
         self._at = at
@@ -130,10 +135,7 @@ class RowsPast:
         return found
 
     def _moment(self, row: int) -> float:
-        if self._time is None:
-            return self._at
-        said = moment_of(self._table.cell(self._time, row))
-        return self._at if said is None or said != said else said
+        return self._at if self._times is None else float(self._times[row])
 
     def _of(self, by: tuple[str, ...]) -> Sequence[Entity]:
         found = self._entities.get(by)
@@ -161,6 +163,7 @@ class Guard:
     quiet: dict[bytes, Decision] = field(default_factory=dict)
     blind: "Guard | None" = None
     time: str | None = None
+    _looks_back: bool | None = None
     _bound: dict[tuple[tuple[str, ...], tuple[str, ...]], BoundRules] = field(default_factory=dict)
     _last: list[tuple[tuple[str, ...], tuple[str, ...], BoundRules] | None] = field(
         default_factory=lambda: [None, None]
@@ -170,6 +173,19 @@ class Guard:
     def shapes(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
         """The field names, features and outputs, for which rules were compiled."""
         return tuple(self._bound)
+
+    def times_of(self, table: Table, at: float) -> Floats | None:
+        """Return when each row of a table happened (Unix seconds), `at` where it does not say or cannot be; None where no feature says."""
+        if self.time is None:
+            return None
+        said = map(moment_of, table.column(self.time))
+        return np.array([moment if may_have_happened(moment, at) else at for moment in said])
+
+    def past_of(self, table: Table, past: Past, at: float, times: Floats | None) -> RowsPast | None:
+        """Return the past of a table's rows at a moment, or at their own; None where no rule asks about it."""
+        if self._looks_back is None:
+            self._looks_back = bool(self.bind((), ()).history_keys)
+        return RowsPast(table, past, at, times) if self._looks_back else None
 
     def bind(self, features: tuple[str, ...], outputs: tuple[str, ...]) -> BoundRules:
         """Return the rules compiled for these field names."""

@@ -43,10 +43,10 @@ _QUIET: Final = (Verdict.OK, Verdict.SKIPPED)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Exchanges with the same fields and facts, their rows side by side.
+    """Exchanges with the same fields and facts but for the instant, their rows side by side.
 
     `starts` holds the first row of each exchange and, last, the number of rows; `owners` and `weights` by row the
-    exchange's position and how many exchanges it stands for.
+    exchange's position and how many exchanges it stands for, `times` when it happened.
     """
 
     exchanges: tuple[Recorded, ...]
@@ -56,6 +56,7 @@ class Batch:
     starts: NDArray[np.intp]
     owners: NDArray[np.intp]
     weights: Floats
+    times: Floats
 
     @property
     def rows(self) -> int:
@@ -98,6 +99,7 @@ def make_batch(exchanges: Sequence[Recorded]) -> Batch:
         np.concatenate(([0], np.cumsum(rows))).astype(np.intp),
         np.repeat(np.arange(len(exchanges), dtype=np.intp), rows),
         np.repeat(np.array([one.weight for one in exchanges], dtype=np.float64), rows),
+        np.repeat(np.array([one.facts.at for one in exchanges], dtype=np.float64), rows),
     )
 
 
@@ -276,7 +278,7 @@ def _drawn_apart(guard: Guard, batch: Batch, canaries: tuple[Rule, ...]) -> Reju
 
 def _undrawn(guard: Guard, batch: Batch) -> Rejudged:
     """Return the verdicts alone; the outcomes are those of rows on which nothing acts."""
-    view = View(batch.features, None, batch.facts, batch.previous)
+    view = View(batch.features, None, batch.facts, batch.previous, times=batch.times)
     asked = guard.bind(batch.features.fields, ()).judge(Phase.REQUEST, view)
     rules = _rules(guard, batch)
     codes = np.full((len(rules), batch.rows), np.uint8(Verdict.SKIPPED))
@@ -289,7 +291,7 @@ def _undrawn(guard: Guard, batch: Batch) -> Rejudged:
 
 
 def _judge(guard: Guard, batch: Batch, identity: bytes) -> Rejudged:
-    request = View(batch.features, None, batch.facts, batch.previous, identity)
+    request = View(batch.features, None, batch.facts, batch.previous, identity, times=batch.times)
     verdicts, refusal = judge_request(guard, request)
     if refusal is None:
         return _answered(guard, batch, codes_of(verdicts), identity)
@@ -315,7 +317,7 @@ def _answered(guard: Guard, batch: Batch, asked: Codes, identity: bytes) -> Reju
         codes = np.full((len(rules), batch.rows), np.uint8(Verdict.SKIPPED))
         codes[: len(asked)] = asked
         return Rejudged(rules, codes, np.full(batch.rows, np.uint8(UNANSWERED)))
-    view = View(batch.features, batch.predictions, batch.facts, batch.previous, identity)
+    view = View(batch.features, batch.predictions, batch.facts, batch.previous, identity, times=batch.times)
     decision = judge_response(guard, view, asked)
     return Rejudged(rules, decision.verdicts.copy(), decision.outcomes.copy())
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from guardproxy.decision import Action, Decision, Outcome, Phase, RequestFacts, Verdict
 from guardproxy.guard.fallbacks import NO_MISFITS, Misfits
-from guardproxy.guard.guard import Guard, NoPast, Past, RowsPast
+from guardproxy.guard.guard import Guard, NoPast, Past
 from guardproxy.guard.resolve import Judged, find, judged_of, loud_of, resolve
 from guardproxy.message import Message
 from guardproxy.rules import BoundRules, View
 from guardproxy.rules.plan import QUIET_BYTES
-from guardproxy.table import Cell, Codes, Table
+from guardproxy.table import Cell, Codes, Floats, Table
 
 MAX_QUIET: Final = 1_024
 """Patterns of ok and skipped verdicts whose decision is kept; there are as many as `when` can make."""
@@ -44,6 +44,7 @@ class Screening(NamedTuple):
     identity: bytes = b""
     demoted: frozenset[str] = _NOTHING
     recent: Mapping[str, Cell] = _NO_CELLS
+    times: Floats | None = None
 
 
 class Screened(NamedTuple):
@@ -69,10 +70,11 @@ def screen_request(
     past = NoPast() if past is None else past
     table = guard.codec.decode_request(message)
     identity = message.identity or message.body
-    past_rows = RowsPast(table, past, facts.at, guard.time)
-    view = View(table, None, facts, _Previous(table, past), identity, demoted, recent, past=past_rows)
+    times = guard.times_of(table, facts.at)
+    rows_past, previous = guard.past_of(table, past, facts.at, times), Previous(table, past, facts.at, times)
+    view = View(table, None, facts, previous, identity, demoted, recent, rows_past, times)
     verdicts, refusal = judge_request(guard, view)
-    return Screening(table, facts, past, verdicts, refusal, identity, demoted, recent)
+    return Screening(table, facts, past, verdicts, refusal, identity, demoted, recent, times)
 
 
 def screen_response(guard: Guard, screening: Screening, message: Message) -> Screened:
@@ -90,11 +92,12 @@ def judge_screened(
         table,
         predictions,
         screening.facts,
-        _Previous(table, screening.past),
+        Previous(table, screening.past, screening.facts.at, screening.times),
         screening.identity,
         screening.demoted,
         screening.recent,
-        past=RowsPast(table, screening.past, screening.facts.at, guard.time),
+        guard.past_of(table, screening.past, screening.facts.at, screening.times),
+        screening.times,
     )
     return judge_response(guard, view, screening.verdicts, misfits)
 
@@ -203,14 +206,16 @@ def _remembered(guard: Guard, rules: tuple[str, ...], verdicts: bytes) -> Decisi
     return decision
 
 
-class _Previous:
-    """Looks an entity's last good predictions up once per row and key."""
+class Previous:
+    """Looks an entity's last good predictions up once per row and key, as of a moment or of the rows' own."""
 
-    __slots__ = ("_past", "_seen", "_table")
+    __slots__ = ("_at", "_past", "_seen", "_table", "_times")
 
-    def __init__(self, table: Table, past: Past) -> None:
+    def __init__(self, table: Table, past: Past, at: float, times: Floats | None) -> None:
         self._table = table
         self._past = past
+        self._at = at
+        self._times = times
         self._seen: dict[tuple[tuple[str, ...], int], Mapping[str, Cell] | None] = {}
 
     def __call__(self, by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
@@ -219,5 +224,6 @@ class _Previous:
             entity = tuple(self._table.cell(name, row) for name in by)
             # An entity with a missing part is nobody: its past would be somebody else's.
             known = bool(by) and None not in entity
-            self._seen[key] = self._past.previous(by, entity) if known else None
+            at = self._at if self._times is None else float(self._times[row])
+            self._seen[key] = self._past.previous(by, entity, at) if known else None
         return self._seen[key]

@@ -15,7 +15,7 @@ from guardproxy.profile.limits import Position
 from guardproxy.profile.model import CONFIDENCE, FieldKind, FieldProfile
 from guardproxy.profile.state import Span, unix_seconds_of
 from guardproxy.profile.tails import share_upper_bound
-from guardproxy.table import Cell, Floats, Table, table_from_columns
+from guardproxy.table import Cell, Floats, Mask, Table, table_from_columns
 
 
 class Held:
@@ -27,17 +27,19 @@ class Held:
         ]
         self.rows = sum(table.rows for table, _ in self._tables)
 
-    def flagged(self, fields: Mapping[str, FieldProfile]) -> tuple[int, dict[str, set[Position]]]:
-        """Return how many rows lie outside what `fields` allow, and which positions each field was found in."""
+    def flagged(self, fields: Mapping[str, FieldProfile]) -> tuple[Mask, dict[str, set[Position]]]:
+        """Return which rows lie outside what `fields` allow, and which positions each field was found in."""
         check = compile_check(fields)
-        flagged = 0
+        flagged = np.zeros(self.rows, dtype=np.bool_)
         broken: dict[str, set[Position]] = {}
+        first = 0
         for table, times in self._tables:
             bound = check.bind(table.fields)
             codes = bound.outside(table, times)
+            first += table.rows
             if codes is None:
                 continue
-            flagged += int(codes.any(axis=0).sum())
+            flagged[first - table.rows : first] = codes.any(axis=0)
             for name, row in zip(bound.fields, codes, strict=True):
                 found = {Position(int(code)) for code in np.unique(row)} - {Position.INSIDE}
                 if found:

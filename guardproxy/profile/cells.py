@@ -3,7 +3,7 @@
 Decides which cell a value falls into. Where the edges stand is left to `profile.cells_fit`, what follows from a count to `stats`.
 
 A field has at most MAX_CELLS cells. Those of a field with an order are intervals, then what is `below` and `above` all that
-was learned; those of a field without one are its commonest values, then `other` (known, but rare) and `unseen`. Both end with
+was learned; those of a field without one are its commonest values, then `other` (known, but rare) and `unseen` (in the reference, what one row alone had). Both end with
 `missing` and `type` (a value that is no value of this field). Counts of the same cells add and subtract exactly.
 """
 
@@ -14,11 +14,16 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guardproxy.table import Cell, Codes, Floats
 
 MAX_CELLS: Final = 24
 SPECIAL_CELLS: Final = 4
+BELOW, ABOVE, MISSING, TYPE = range(SPECIAL_CELLS)
+"""The places of a field's special cells, from the first of them."""
+OTHER, UNSEEN = BELOW, ABOVE
+"""The same of a field without an order; its last two are as those of the others."""
 SEASON_CELLS: Final = 48
 """An hour of the day on working days, and one at weekends, each has one (see `season_cell`)."""
 ORDERED_SPECIALS: Final = ("below", "above", "missing", "type")
@@ -76,30 +81,25 @@ class Cells:
             *ORDERED_SPECIALS,
         )
 
-    def of_numbers(self, numbers: Floats, missing: int | None = None) -> Codes:
-        """Return the cell of each number, shape (rows,); one that is not finite counts as missing, or as `missing` where that is given.
-
-        Only for fields with an order.
-        """
+    def of_numbers(self, numbers: Floats) -> Codes:
+        """Return the cell of each number, shape (rows,); one that is not finite counts as missing. Only for fields with an order."""
         first = len(self.edges) + 1
         codes = np.searchsorted(np.array(self.edges), numbers, side="right").astype(np.uint8)
-        codes[numbers < self.low] = first
-        codes[numbers > self.high] = first + 1
-        codes[~np.isfinite(numbers)] = first + 2 if missing is None else missing
+        codes[numbers < self.low] = first + BELOW
+        codes[numbers > self.high] = first + ABOVE
+        codes[~np.isfinite(numbers)] = first + MISSING
         return codes
 
     def of_values(self, cells: Sequence[Cell]) -> Codes:
         """Return the cell of each value, shape (rows,). Only for fields without an order."""
         places = {value: place for place, value in enumerate(self.values)}
-        other = len(self.values)
+        first = len(self.values)
         found = [
-            other + 2
+            first + MISSING
             if cell is None
             else places[cell]
             if cell in places
-            else other
-            if cell in self.known
-            else other + 1
+            else first + (OTHER if cell in self.known else UNSEEN)
             for cell in cells
         ]
         return np.array(found, dtype=np.uint8)
@@ -107,9 +107,14 @@ class Cells:
 
 def season_cell(at: float) -> int:
     """Return the season cell of a moment (Unix seconds): the hour in UTC, plus 24 on Saturdays and Sundays."""
-    hours = int(at // 3600)
+    return int(season_cells(np.array([at // 3600], dtype=np.int64))[0])
+
+
+def season_cells(hours: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the season cell of each hour since 1970, shape (hours,)."""
     weekend = (hours // 24 + 3) % 7 >= 5
-    return hours % 24 + 24 * weekend
+    cells: NDArray[np.int64] = hours % 24 + 24 * weekend
+    return cells
 
 
 def _shown(value: Cell) -> str:

@@ -4,7 +4,8 @@ Decides which fields are counted and in how many cells. What the data say of day
 change of the counts means to `stats`.
 
 The counts are true observations, since the width of a drift alarm's band follows from their number: exact counts where the
-summary has them, else those of the reservoir, never scaled up to all rows.
+summary has them, else those of the reservoir, never scaled up to all rows. A rare value that only one row has counts as unseen: to
+all other rows it is, and as often live rows bring values that no row of the reference had (Good, 1953).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from guardproxy.profile.cells import MAX_CELLS, SPECIAL_CELLS, Cells, Measure
+from guardproxy.profile.cells import MAX_CELLS, SPECIAL_CELLS, UNSEEN, Cells, Measure
 from guardproxy.profile.columns import number_text
 from guardproxy.profile.kinds import STRAY_TEXTS
 from guardproxy.profile.model import FieldKind, FieldProfile, Role
@@ -78,7 +79,7 @@ def fit_cells(
     cells = _FITS[field.kind](_Known(field, summary, sample))
     if cells is None or not len(times):
         return cells
-    codes = _codes(cells, sample, labels)
+    codes = _codes(cells, sample, labels, _once(cells, summary))
     if len(codes) != len(times):
         return cells
     found = seasons_of(codes, cells.size, times)
@@ -98,13 +99,23 @@ def _number(known: _Known) -> Cells | None:
 
 
 def _category(known: _Known) -> Cells | None:
+    return _values(_seen(known.summary), known.summary.missing, 0)
+
+
+def _seen(summary: FieldSummary) -> dict[Cell, int]:
+    """Return the rows of each text, numbers among them as texts."""
     seen: dict[Cell, int] = {
-        text: entry[0] for text, entry in known.summary.texts.counts.items() if len(text) <= MAX_TEXT
+        text: entry[0] for text, entry in summary.texts.counts.items() if len(text) <= MAX_TEXT
     }
-    for value, entry in (known.summary.numbers.distinct or {}).items():
+    for value, entry in (summary.numbers.distinct or {}).items():
         text = number_text(value)
         seen[text] = seen.get(text, 0) + entry[0]
-    return _values(seen, known.summary.missing, 0)
+    return seen
+
+
+def _once(cells: Cells, summary: FieldSummary) -> frozenset[Cell]:
+    """Return the rarer values that only one row has."""
+    return frozenset(text for text, rows in _seen(summary).items() if rows == 1 and text in cells.known)
 
 
 def _boolean(known: _Known) -> Cells | None:
@@ -171,13 +182,14 @@ def _values(seen: Mapping[Cell, int], missing: int, other_type: int) -> Cells:
     # Sorted by number where they are numbers: `2` stands before `10`.
     chosen = sorted(ranked[:MAX_VALUES], key=lambda item: (not isinstance(item[0], float), item[0]))
     known, beyond = ranked[MAX_VALUES:MAX_KNOWN], ranked[MAX_KNOWN:]
+    once = sum(count == 1 for _, count in known)
     return Cells(
         values=tuple(value for value, _ in chosen),
         known=frozenset(value for value, _ in known),
         counts=(
             *(count for _, count in chosen),
-            sum(count for _, count in known),
-            sum(count for _, count in beyond),
+            sum(count for _, count in known) - once,
+            sum(count for _, count in beyond) + once,
             missing,
             other_type,
         ),
@@ -284,13 +296,17 @@ def _pairs(counted: _Counted) -> list[tuple[float, int]]:
     return list(zip(counted.values.tolist(), counted.rows.tolist(), strict=True))
 
 
-def _codes(cells: Cells, sample: Floats, labels: Sequence[Cell]) -> NDArray[np.uint8]:
+def _codes(cells: Cells, sample: Floats, labels: Sequence[Cell], once: frozenset[Cell]) -> NDArray[np.uint8]:
     """Return the cell of each reservoir row; nothing where the reservoir does not have the field's values."""
     kept = any(label is not None for label in labels)
     if not kept and not np.isfinite(sample).any():
         return np.empty(0, dtype=np.uint8)
+    if kept and not cells.values:
+        return np.empty(0, dtype=np.uint8)
     if kept:
-        return cells.of_values(labels) if cells.values else np.empty(0, dtype=np.uint8)
+        codes = cells.of_values(labels)
+        codes[[label in once for label in labels]] = len(cells.values) + UNSEEN
+        return codes
     if not cells.values:
         return cells.of_numbers(sample)
     return cells.of_values([None if value != value else value for value in sample.tolist()])

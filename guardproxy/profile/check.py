@@ -96,7 +96,7 @@ class BoundCheck:
                 self._block.row_inside(table.single()) if table.rows == 1 else self._block.inside(table.block)
             )
             and (not self._others or self._others_inside(table, at))
-            and not any(group.torn(table) is not None for group in self._groups)
+            and (not self._groups or all(group.torn(table) is None for group in self._groups))
         ):
             return None
         codes = np.zeros((len(self.fields), table.rows), dtype=np.uint8)

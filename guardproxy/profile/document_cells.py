@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
-from guardproxy.profile.cells import MAX_CELLS, Cells, Measure
+from guardproxy.profile.cells import MAX_CELLS, SEASON_CELLS, Cells, Measure
 from guardproxy.profile.document_take import Taker
 from guardproxy.source import Node, Reader, Scalar
 from guardproxy.table import Cell
 
 CELLS_KEYS: Final = ("measure", "low", "high", "edges", "values", "known", "counts", "spread", "season")
-SEASON_CELLS: Final = 48
 MAX_KNOWN: Final = 10_000
 _HUGE: Final = 1.7e308
 _MOST: Final = 2**53

@@ -18,6 +18,7 @@ from guardproxy.profile.joint import (
     MAX_CENTRES,
     MAX_JOINT_FIELDS,
     MAX_JOINT_KNOTS,
+    MOST_THRESHOLD,
     Joint,
     Scorer,
     Singles,
@@ -36,8 +37,8 @@ _LONGEST: Final = 600_000
 
 _WIDTH: Final = 100
 _COMMENT: Final = """\
-# The joint check: whether the numbers of a row fit together. A row whose misfit is above the threshold is flagged, and at
-# most a share `alpha` of clean rows is. Set the threshold higher to flag fewer rows; remove all below `joint` to flag none.
+# The joint check: whether the numbers of a row fit together. A row whose misfit is above the threshold is flagged, and at most a
+# share `alpha` of clean rows is, counting those outside the bounds above. Set the threshold higher to flag fewer rows; remove all below `joint` to flag none.
 # The arrays are little-endian float32 in base64, and only good together: learn again to change them.
 """
 _LEARN: Final = "copy it whole from where the profile was learned, or learn again"
@@ -63,7 +64,7 @@ def read_joint(node: Node, features: Mapping[str, FieldProfile], reader: Reader)
     entries = reader.mapping(node, "joint", JOINT_KEYS, JOINT_KEYS)
     found = Taker(reader, "joint", entries)
     found.take(reader.texts, "fields")
-    found.take(reader.number, "threshold", low=LEAST_THRESHOLD, high=1e12)
+    found.take(reader.number, "threshold", low=LEAST_THRESHOLD, high=MOST_THRESHOLD)
     found.take(reader.number, "near", "middle", low=0.0, high=1e12)
     found.take(reader.number, "alpha", low=1e-12, high=0.5)
     found.take(reader.integer, "rows", "held")

@@ -41,6 +41,8 @@ CLOCK_SKEW_S: Final = 5.0
 
 _NORM_ROUNDING: Final = 1e-5
 _EXAMPLES: Final = 2
+_UNSURE: Final = 0.01
+"""By up to this share a count of a text may be too high; of many texts only so sure ones are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def fit_field(
     )
     fitted = _FITS[kind](base, Evidence(summary, usual, sample, grain, budget, slack))
     if role is Role.KEY:
-        return _unbounded(fitted)
+        return unbounded(fitted)
     required = kind is not FieldKind.CONSTANT and not slack.optional
     return replace(fitted, required=required and _always_there(missing, summary.rows, budget))
 
@@ -200,7 +202,11 @@ def _fit_lengths(base: FieldProfile, known: Evidence) -> FieldProfile:
         base = noted(base, told)
     return replace(
         base,
-        top=_top((text, count) for text, (count, _) in _seen(summary).items() if len(text) <= MAX_TEXT),
+        top=_top(
+            (text, count)
+            for text, (count, _) in _seen(summary).items()
+            if len(text) <= MAX_TEXT and summary.texts.floor <= _UNSURE * count
+        ),
         # A number among texts has a text of a length that nobody measured.
         min_length=None
         if summary.numbers.count
@@ -291,7 +297,8 @@ def noted(base: FieldProfile, text: str) -> FieldProfile:
     return replace(base, note=f"{base.note}; {text}" if base.note else text)
 
 
-def _unbounded(fitted: FieldProfile) -> FieldProfile:
+def unbounded(fitted: FieldProfile) -> FieldProfile:
+    """Return the field with nothing to check but its type, and whether it is there."""
     return replace(
         fitted,
         low=None,

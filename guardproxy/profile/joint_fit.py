@@ -1,10 +1,9 @@
-"""Learning the joint check: knots, covariance, centres, and a threshold with a known share of false alarms.
+"""Learning the joint check: knots, covariance, centres and units.
 
 Decides from what each array of a `Joint` is computed, and when there are too few rows for it. What is done with them on a row
-is left to `joint`. No row of the reference data is kept: a centre is a mean over many rows.
+is left to `joint`, how large a misfit may be to `joint_threshold`. No row of the reference data is kept: a centre is a mean over many rows.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import NormalDist
@@ -17,15 +16,15 @@ from guardproxy.profile.joint import (
     MAX_CENTRES,
     MAX_JOINT_FIELDS,
     MAX_MISSING,
+    MOST_THRESHOLD,
     QUICK_CENTRES,
     Joint,
     Scorer,
     Singles,
 )
 from guardproxy.profile.joint_centres import ROWS_A_CENTRE, k_means, nearest_distance, squared_distances
-from guardproxy.profile.model import CONFIDENCE
-from guardproxy.profile.tails import gpd_bound
-from guardproxy.table import Floats
+from guardproxy.profile.joint_threshold import held_rows_needed, threshold_of
+from guardproxy.table import Floats, Mask
 
 JOINT_PERCENTS: Final = (
     0.0, 0.1, 0.5, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.5, 99.9, 100.0,
@@ -57,7 +56,9 @@ _APART: Final = 2.0
 _TAIL: Final = 2.0
 """From this normal score on, the knots tell how far a tail reaches."""
 
-_TOP: Final = 512
+RARE: Final = 0.0003
+"""A residual or a distance of one is exceeded by this share of the rows: rare, and not what a few broken rows of the data say."""
+
 _COVERED: Final = 4_096
 
 
@@ -68,70 +69,78 @@ class Fitted(NamedTuple):
     note: str
 
 
-def held_rows_needed(alpha: float) -> int:
-    """Return how many held-back rows a threshold with the false-alarm share `alpha` takes at least."""
-    return max(1, math.ceil(1.0 / alpha - 1.0 - 1e-9))
+class Draft(NamedTuple):
+    """A joint check that lacks its threshold, None where there can be none, and the misfits of the held-back rows (held,)."""
+
+    joint: Joint | None
+    misfits: Floats
+    note: str
 
 
-def is_possible(fields: int, rows: int, held: int, alpha: float) -> bool:
-    """Tell whether so many number features, fitted rows and held-back rows are enough for a joint check."""
-    return 2 <= fields <= MAX_JOINT_FIELDS and rows >= MIN_FITTED and held >= held_rows_needed(alpha)
+def obstacle(fields: int, rows: int, held: int, alpha: float) -> str:
+    """Say why so many number features, fitted rows and held-back rows make no joint check; empty where they may make one."""
+    needed = held_rows_needed(alpha)
+    if fields > MAX_JOINT_FIELDS:
+        return f"no joint check: {fields} number features, more than {MAX_JOINT_FIELDS}"
+    if fields < 2:
+        return "no joint check: it takes two number features that vary"
+    if rows < MIN_FITTED:
+        return f"no joint check: {rows} rows are too few; {MIN_FITTED} are needed"
+    if held < needed:
+        few = f"{held:,} held-back rows are too few for a share of {100 * alpha:.3g} %"
+        return f"no joint check: {few}; {needed:,} are needed, so about {5 * needed:,} rows in all"
+    return ""
 
 
 def fit_joint(
     names: Sequence[str], rows: Floats, held: Floats, alpha: float, rng: np.random.Generator
 ) -> Fitted:
-    """Learn the joint check of the number features `names`.
+    """Learn the joint check of the number features `names` where no ranges flag any row.
+
+    See `draft_joint` and `finish_joint`.
+    """
+    draft = draft_joint(names, rows, held, alpha, rng)
+    return finish_joint(draft, np.zeros(len(held), dtype=np.bool_), alpha)
+
+
+def draft_joint(
+    names: Sequence[str], rows: Floats, held: Floats, alpha: float, rng: np.random.Generator
+) -> Draft:
+    """Learn all of a joint check of the number features `names` but its threshold.
 
     `rows`, shape (rows, fields) with NaN where a number is missing, are what is fitted; `held`, of the same columns, are the
-    most recent rows, which must not be among `rows` and give the threshold. `alpha` is the share of clean rows that the check
-    may flag. With few held-back rows the threshold is the order statistic that holds on average (split conformal; Papadopoulos
-    et al. 2002); with enough, -ln(0.05) / alpha or so, the one that holds with 95 % confidence (Vovk 2012).
+    most recent rows, which must not be among `rows` and will give the threshold. `alpha` is the share of clean rows that the check
+    and the ranges may flag together.
     """
+    none = np.empty(0)
     kept = [at for at in range(len(names)) if _usable(rows[:, at])]
-    needed = held_rows_needed(alpha)
-    if len(names) > MAX_JOINT_FIELDS:
-        return Fitted(None, f"no joint check: {len(names)} number features, more than {MAX_JOINT_FIELDS}")
-    if len(kept) < 2:
-        return Fitted(None, "no joint check: it takes two number features that vary")
-    if len(rows) < MIN_FITTED:
-        return Fitted(None, f"no joint check: {len(rows)} rows are too few; {MIN_FITTED} are needed")
-    if len(held) < needed:
-        note = f"{len(held):,} held-back rows are too few for a share of {100 * alpha:.3g} %; {needed:,} are needed"
-        return Fitted(None, f"no joint check: {note}, so about {5 * needed:,} rows in all")
+    fields = len(names) if len(names) > MAX_JOINT_FIELDS else len(kept)
+    why = obstacle(fields, len(rows), len(held), alpha)
+    if why:
+        return Draft(None, none, why)
     joint = _fit(tuple(names[at] for at in kept), rows[:, kept], alpha, rng)
     misfits = Scorer(joint).misfits(np.ascontiguousarray(held[:, kept].T))
-    judged = ~np.isnan(misfits)
-    rank, proved = threshold_rank(len(held), alpha)
-    if rank is None or judged.sum() < JUDGED * len(held):
-        note = f"only {judged.sum():,} of {len(held):,} held-back rows have enough of their numbers"
-        return Fitted(None, f"no joint check: {note}")
-    # A row that is not judged is never flagged, which counts as the smallest misfit.
-    threshold = max(float(np.sort(np.where(judged, misfits, 0.0))[rank - 1]), LEAST_THRESHOLD)
-    joint = replace(joint, threshold=threshold, held=len(held), proved=proved)
+    judged = int(np.count_nonzero(~np.isnan(misfits)))
+    if judged < JUDGED * len(held):
+        few = f"only {judged:,} of {len(held):,} held-back rows have enough of their numbers"
+        return Draft(None, none, f"no joint check: {few}")
     left = [name for at, name in enumerate(names) if at not in kept]
-    note = f"not in the joint check: {', '.join(left)}" if left else ""
-    return Fitted(joint, note)
+    return Draft(joint, misfits, f"not in the joint check: {', '.join(left)}" if left else "")
 
 
-def threshold_rank(held: int, alpha: float) -> tuple[int | None, bool]:
-    """Return which of `held` misfits in ascending order, from 1, is the threshold, and whether its share is proved.
-
-    The share of clean rows beyond the k-th of m is a Beta(m + 1 - k, k) variable: k is the smallest whose 95 % quantile is
-    within alpha, which is the smallest with a Clopper-Pearson bound of m - k rows of m within it. Where no k has that, it is
-    the smallest whose mean (m + 1 - k) / (m + 1) is within alpha; None where none has that either.
-    """
-    odds = math.log(alpha) - math.log1p(-alpha)
-    # The chance that so many rows of `held` or fewer lie beyond, were the share alpha itself.
-    count = np.arange(1, held + 1)
-    terms = np.cumsum(
-        np.concatenate(([held * math.log1p(-alpha)], np.log((held + 1 - count) / count) + odds))
-    )
-    beyond = int(np.count_nonzero(np.cumsum(np.exp(terms)) <= 1.0 - CONFIDENCE)) - 1
-    if beyond >= 0:
-        return held - beyond, True
-    rank = math.ceil((held + 1) * (1.0 - alpha) - 1e-9)
-    return (rank, False) if 1 <= rank <= held else (None, False)
+def finish_joint(draft: Draft, flagged: Mask, alpha: float) -> Fitted:
+    """Give a draft its threshold; `flagged` (held,) says which held-back rows the ranges flag."""
+    if draft.joint is None:
+        return Fitted(None, draft.note)
+    found = threshold_of(draft.misfits, flagged, alpha)
+    if found is None:
+        many = f"{np.count_nonzero(flagged):,} of {len(flagged):,} held-back rows"
+        return Fitted(
+            None, f"no joint check: the ranges alone flag {many}, all that {100 * alpha:.3g} % allow"
+        )
+    threshold = min(max(found.misfit, LEAST_THRESHOLD), MOST_THRESHOLD)
+    held, proved = len(flagged), found.proved
+    return Fitted(replace(draft.joint, threshold=threshold, held=held, proved=proved), draft.note)
 
 
 def _usable(column: Floats) -> bool:
@@ -176,18 +185,17 @@ def _fit(fields: tuple[str, ...], rows: Floats, alpha: float, rng: np.random.Gen
         held=0,
         proved=False,
     )
-    return _with_units(joint, scores, scores[order[half:]], tried, alpha)
+    return _with_units(joint, scores, scores[order[half:]], tried)
 
 
-def _with_units(joint: Joint, scores: Floats, other: Floats, tried: Floats, alpha: float) -> Joint:
-    """Give every residual and the distance the unit that a share of rows exceeds: half of alpha for each kind."""
+def _with_units(joint: Joint, scores: Floats, other: Floats, tried: Floats) -> Joint:
+    """Give every residual and the distance the unit that a share RARE of the rows exceeds."""
     scorer = Scorer(joint)
-    residuals = np.abs(scorer.residual @ scores.T)
-    units = [_rare(row, 0.5 * alpha / len(residuals)) for row in residuals]
+    units = [_rare(np.abs(row)) for row in scorer.residual @ scores.T]
     near, middle = nearest_distance(other, tried), np.linalg.norm(scorer.white @ other.T, axis=0)
     # Both distances count the same in the middle of the rows.
     of_near, of_middle = (1.0 / max(float(np.median(part)), 1e-9) for part in (near, middle))
-    unit = _rare(of_near * near + of_middle * middle, 0.5 * alpha)
+    unit = _rare(of_near * near + of_middle * middle)
     found = replace(
         joint, units=np.array(units, dtype=np.float32), near=of_near / unit, middle=of_middle / unit
     )
@@ -209,10 +217,9 @@ def _covering(joint: Joint, scorer: Scorer, scores: Floats) -> Singles:
     return joint.centres[first + rest]
 
 
-def _rare(values: Floats, alpha: float) -> float:
-    """Return the value that a share `alpha` exceeds, by the tail of the largest."""
-    largest = np.sort(values)[::-1][:_TOP]
-    return max(gpd_bound(largest, len(values), alpha), 1e-6)
+def _rare(values: Floats) -> float:
+    """Return the value that a share RARE exceeds; of few values, about the largest."""
+    return max(float(np.quantile(values, 1.0 - RARE)), 1e-6)
 
 
 def _knots(column: Floats) -> tuple[Floats, Floats]:

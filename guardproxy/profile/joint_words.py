@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from guardproxy.profile.explain import Explanation
-from guardproxy.profile.joint import BoundJoint, Joint, Judged, Scorer
+from guardproxy.profile.joint import Joint, Judged, Scorer, largest_residual
+from guardproxy.profile.joint_bound import BoundJoint
 from guardproxy.table import Table
 
 _NAMED: Final = 3
@@ -39,8 +40,8 @@ def describe(joint: Joint) -> str:
     """Say what a joint check was learned from, and how sure its share of false alarms is."""
     sure = "with 95 % confidence" if joint.proved else "on average"
     return (
-        f"{len(joint.fields)} numbers of {joint.rows:,} rows; at most {100 * joint.alpha:.3g} % of clean rows flagged "
-        f"{sure} ({joint.held:,} held back)"
+        f"{len(joint.fields)} numbers of {joint.rows:,} rows; at most {100 * joint.alpha:.3g} % of clean rows flagged by it or "
+        f"the ranges {sure} ({joint.held:,} held back)"
     )
 
 
@@ -50,7 +51,7 @@ def _of_residual(scorer: Scorer, judged: Judged, numbers: list[float], worst: in
     own = float(scorer.precision[worst, worst])
     score = float(judged.scores[worst, 0])
     expected = score - float(scorer.precision[worst] @ judged.scores[:, 0]) / own
-    room = float(joint.units[worst]) * (joint.threshold / own) ** 0.5
+    room = float(joint.units[worst]) * largest_residual(joint.threshold) / own**0.5
     ends = [_value(scorer, worst, expected + side * room) for side in (-1.0, 1.0)]
     low, high = (f"{end:.5g}" for end in ends)
     middle = _value(scorer, worst, expected)
@@ -95,9 +96,7 @@ def _by_how_much(judged: Judged, joint: Joint) -> str:
 
 def _source(joint: Joint) -> str:
     """Say where the threshold comes from."""
-    return (
-        f"joint check of {joint.rows:,} rows, at most {100 * joint.alpha:.3g} % of clean rows lie beyond it"
-    )
+    return f"joint check of {joint.rows:,} rows, at most {100 * joint.alpha:.3g} % of clean rows lie beyond it or outside the ranges"
 
 
 def _value(scorer: Scorer, field: int, score: float) -> float:

@@ -1,8 +1,8 @@
 """The learner: one pass over reference data in bounded memory, and the profile that comes of it.
 
-Decides which rows are fitted and which are held back, and how the false-alarm budget is divided among fields and the joint check. What
+Decides which rows are fitted and which are held back, and how the false-alarm budget is divided among fields. What
 is known while rows are read is left to `state`, where a field's bounds stand to `fit`, what the held-back rows say of them
-to `calibrate`.
+to `calibrate`, and what the ranges leave to the joint check to `joint_threshold`.
 
 Held-back rows wait in the state, the newest of all. When the data end, the newest fifth of all rows (HOLD_BACK at most) is still unseen by
 the fit: it checks the bounds, and loosens those it breaks. Then these rows are summarised as well and the bounds are
@@ -23,7 +23,8 @@ from guardproxy.profile.columns import Batch
 from guardproxy.profile.document import stamp
 from guardproxy.profile.fit import fit_field
 from guardproxy.profile.joint import Joint
-from guardproxy.profile.joint_fit import fit_joint, is_possible
+from guardproxy.profile.joint_fit import Draft, draft_joint, finish_joint, obstacle
+from guardproxy.profile.joint_threshold import leaves_room
 from guardproxy.profile.kinds import UNENFORCED, kind_of, usual_numbers
 from guardproxy.profile.loosest import loosest
 from guardproxy.profile.model import CONFIDENCE, NUMERIC, Calibration, FieldProfile, Profile, Provenance, Role
@@ -38,10 +39,24 @@ from guardproxy.profile.state import (
     merge,
 )
 from guardproxy.profile.tails import share_upper_bound
+from guardproxy.table import Mask
 
-__all__ = ["HOLD_BACK", "MAX_FIELDS", "MIN_ROWS", "RESERVOIR", "Learner", "LearnerState", "merge"]
+__all__ = [
+    "HOLD_BACK",
+    "MAX_FIELDS",
+    "MIN_ROWS",
+    "RESERVOIR",
+    "Learner",
+    "LearnerState",
+    "is_writable",
+    "merge",
+]
 
 MIN_ROWS: Final = 100
+MAX_NAME: Final = 500
+"""Most characters of a field's name: the key of a document may have a thousand."""
+MAX_ODD_NAME: Final = 100
+"""Most characters of one with some that cannot be printed: each is escaped."""
 HOLD_BACK_SHARE: Final = 0.2
 
 _ROUNDS: Final = 7
@@ -50,12 +65,12 @@ _TOGETHER: Final = 20
 
 @dataclass(slots=True)
 class _Fit:
-    """The fields of one role, fitted, with the room that the held-back rows asked for."""
+    """The fields of one role, fitted, with the room that the held-back rows asked for, and which of these rows they flag."""
 
     fields: dict[str, FieldProfile]
-    alpha: float
     slack: dict[str, Slack] = field(default_factory=dict)
     calibration: Calibration | None = None
+    flagged: Mask | None = None
 
 
 class Learner:
@@ -142,16 +157,16 @@ class Learner:
             )
         self._finished = True
         state.release(min(state.delay, int(HOLD_BACK_SHARE * state.rows)))
-        joint = self._fit_joint()
-        alphas = {
-            Role.FEATURE: state.settings.alpha / (1 if joint is None else 2),
-            Role.OUTPUT: state.settings.alpha,
+        draft = self._draft_joint()
+        fits = {
+            Role.FEATURE: self._checked(Role.FEATURE, leave_room=draft is not None),
+            Role.OUTPUT: self._checked(Role.OUTPUT),
         }
-        fits = {role: self._checked(role, alpha) for role, alpha in alphas.items()}
+        joint = None if draft is None else self._finish_joint(draft, fits[Role.FEATURE].flagged)
         state.release(0)
         samples = Samples(state)
         final = {role: self._final(role, fit, samples) for role, fit in fits.items()}
-        keys = self._fit(Role.KEY, {}, state.settings.alpha, samples)
+        keys = self._fit(Role.KEY, {}, samples)
         features = {name: (final[Role.FEATURE] | keys)[name] for name in self._names(Role.FEATURE, Role.KEY)}
         self._judge_order()
         return stamp(
@@ -175,13 +190,16 @@ class Learner:
         settings = self._state.settings
         return tuple(name for name in self._state.columns if settings.role(name) in roles)
 
-    def _fit_joint(self) -> Joint | None:
-        """Learn how the number features hang together, from the fitted rows and, for the threshold, the held-back ones."""
+    def _draft_joint(self) -> Draft | None:
+        """Learn how the number features hang together from the fitted rows, and how far the held-back ones are off."""
         state = self._state
-        alpha = state.settings.alpha / 2
+        alpha = state.settings.alpha
         names = [name for name in self._names(Role.FEATURE) if kind_of(state.summaries[name]) in NUMERIC]
         sample = state.reservoir.rows()
-        if not is_possible(len(names), len(sample.keys), state.waiting_rows, alpha):
+        why = obstacle(len(names), len(sample.keys), state.waiting_rows, alpha)
+        if why:
+            # That there are no numbers to hang together needs no saying.
+            self.notes += [why] if len(names) > 1 else []
             return None
         places = [state.columns.index(name) for name in names]
         held = [[number_of(span.columns[name]) for name in names] for span in state.waiting]
@@ -191,15 +209,21 @@ class Learner:
             for value, _ in usual_numbers(state.summaries[name]).sentinels:
                 for block in (rows, newest):
                     block[block[:, place] == value, place] = np.nan
-        fitted = fit_joint(names, rows, newest, alpha, self._rng)
-        if fitted.note:
-            self.notes.append(fitted.note)
-        return fitted.joint
+        draft = draft_joint(names, rows, newest, alpha, self._rng)
+        if draft.joint is None:
+            self.notes.append(draft.note)
+            return None
+        return draft
 
-    def _fit(
-        self, role: Role, slack: Mapping[str, Slack], alpha: float, samples: Samples
-    ) -> dict[str, FieldProfile]:
-        names = self._names(role)
+    def _finish_joint(self, draft: Draft, flagged: Mask | None) -> Joint | None:
+        flagged = np.zeros(len(draft.misfits), dtype=np.bool_) if flagged is None else flagged
+        joint, note = finish_joint(draft, flagged, self._state.settings.alpha)
+        if note:
+            self.notes.append(note)
+        return joint
+
+    def _fit(self, role: Role, slack: Mapping[str, Slack], samples: Samples) -> dict[str, FieldProfile]:
+        names, alpha = self._names(role), self._state.settings.alpha
         summaries = self._state.summaries
         enforced = sum(kind_of(summaries[name]) not in UNENFORCED for name in names)
         budget = Budget(alpha, alpha / max(1, enforced))
@@ -216,27 +240,32 @@ class Learner:
             for name in names
         }
 
-    def _checked(self, role: Role, alpha: float) -> _Fit:
-        """Fit the older rows, and loosen the bounds until the held-back rows agree or nothing helps any more."""
-        state = self._state
+    def _checked(self, role: Role, *, leave_room: bool = False) -> _Fit:
+        """Fit the older rows, and loosen the bounds until the held-back rows agree or nothing helps any more.
+
+        To `leave_room` is to flag no more of them than leave the joint check a threshold.
+        """
+        state, alpha = self._state, self._state.settings.alpha
         samples = Samples(state)
-        fit = _Fit(self._fit(role, {}, alpha, samples), alpha)
+        fit = _Fit(self._fit(role, {}, samples))
         if not fit.fields or not state.waiting:
             return fit
         held = Held(state.waiting, state.settings.time, fit.fields)
+        agree = leaves_room if leave_room else acceptable
+        fit.flagged, broken = held.flagged(fit.fields)
         for _ in range(_ROUNDS):
-            flagged, broken = held.flagged(fit.fields)
-            if acceptable(flagged, held.rows, alpha):
+            if agree(int(fit.flagged.sum()), held.rows, alpha):
                 break
             fit.slack = loosened(fit.slack, broken)
-            fit.fields = self._fit(role, fit.slack, alpha, samples)
-        flagged, _ = held.flagged(fit.fields)
+            fit.fields = self._fit(role, fit.slack, samples)
+            fit.flagged, broken = held.flagged(fit.fields)
+        flagged = int(fit.flagged.sum())
         upper = float(f"{share_upper_bound(flagged, held.rows, CONFIDENCE):.4g}")
         fit.calibration = Calibration(held.rows, flagged, upper, described(fit.slack))
         return fit
 
     def _final(self, role: Role, fit: _Fit, samples: Samples) -> dict[str, FieldProfile]:
-        refitted = self._fit(role, fit.slack, fit.alpha, samples)
+        refitted = self._fit(role, fit.slack, samples)
         final = {name: loosest(fit.fields[name], fitted) for name, fitted in refitted.items()}
         return {name: self._with_cells(fitted, samples) for name, fitted in final.items()}
 
@@ -282,4 +311,15 @@ def _columns(settings: Settings, batch: Batch) -> tuple[str, ...]:
         raise ValueError(
             f"{len(known):,} columns, expected 1 to {MAX_FIELDS:,}; leave out those that no request carries"
         )
+    for place, name in enumerate(known):
+        if not is_writable(name):
+            raise ValueError(
+                f"the name of column {place + 1} is not Unicode text of at most {MAX_NAME} characters; give it another, or leave it out"
+            )
     return known
+
+
+def is_writable(name: str) -> bool:
+    """Tell whether a profile can hold a field of this name."""
+    most = MAX_NAME if name.isprintable() else MAX_ODD_NAME
+    return len(name) <= most and not any("\ud800" <= char <= "\udfff" for char in name)

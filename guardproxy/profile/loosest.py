@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from guardproxy.profile.fit import noted
+from guardproxy.profile.fit import noted, unbounded
 from guardproxy.profile.kinds import UNENFORCED
 from guardproxy.profile.model import Chars, FieldKind, FieldProfile
 
@@ -32,7 +32,7 @@ def loosest(checked: FieldProfile, final: FieldProfile) -> FieldProfile:
         if checked.kind not in UNENFORCED and final.kind in UNENFORCED:
             return replace(final, required=checked.required and final.required)
         note = f"was {checked.kind} until late in the file: nothing but its type is checked"
-        return noted(_opened(final), note)
+        return noted(replace(unbounded(final), required=False, whole=False), note)
     low, low_method = final.low, final.low_method
     high, high_method = final.high, final.high_method
     if low is not None and (checked.low is None or checked.low < low):
@@ -58,26 +58,6 @@ def loosest(checked: FieldProfile, final: FieldProfile) -> FieldProfile:
         pattern_coverage=final.pattern_coverage if same_pattern else None,
         formats=tuple(dict.fromkeys((*final.formats, *checked.formats))),
         sentinels=_all(final.sentinels, checked.sentinels),
-    )
-
-
-def _opened(final: FieldProfile) -> FieldProfile:
-    return replace(
-        final,
-        low=None,
-        low_method=None,
-        high=None,
-        high_method=None,
-        min_length=None,
-        max_length=None,
-        norm_low=None,
-        norm_high=None,
-        charset=(),
-        pattern=None,
-        pattern_coverage=None,
-        required=False,
-        closed=False,
-        whole=False,
     )
 
 

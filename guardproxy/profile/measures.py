@@ -16,6 +16,9 @@ from guardproxy.profile.cells import Measure
 from guardproxy.profile.times import EPOCHS, UNITS, read_moment
 from guardproxy.table import Cell, Floats, Mask
 
+MAX_AHEAD_S: Final = 60.0
+"""How far a moment may lie ahead of now: clocks differ. What lies further ahead has not happened."""
+
 
 def moment_of(cell: Cell) -> float | None:
     """Return the Unix seconds that a cell means: a date or a moment as text (UTC without a zone), or a number of seconds or
@@ -32,6 +35,11 @@ def moment_of(cell: Cell) -> float | None:
         if low <= cell < high:
             return cell * UNITS[form]
     return None
+
+
+def may_have_happened(moment: float | None, now: float) -> bool:
+    """Tell whether a row can have happened at a moment (Unix seconds): one that is known, from 1970 on, and not ahead of now."""
+    return moment is not None and 0.0 <= moment <= now + MAX_AHEAD_S
 
 
 def measured(cells: Sequence[Cell], measure: Measure, times: Floats) -> tuple[Floats, Mask]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from guardproxy.profile.cells import SEASON_CELLS
+from guardproxy.profile.cells import SEASON_CELLS, season_cells
 from guardproxy.table import Codes, Floats
 
 SPREAD_DAYS: Final = 7
@@ -42,7 +42,7 @@ def seasons_of(codes: Codes, size: int, times: Floats) -> Seasons:
     days = np.unique(hours // 24)
     if len(days) < SPREAD_DAYS:
         return Seasons()
-    places = _places(hours)
+    places = season_cells(hours)
     counts = np.bincount(places * size + cells, minlength=SEASON_CELLS * size).reshape(SEASON_CELLS, size)
     seasonal = len(days) >= SEASON_DAYS and _is_season(cells, size, hours, places)
     share = counts.sum(axis=0) / len(cells)
@@ -53,13 +53,6 @@ def seasons_of(codes: Codes, size: int, times: Floats) -> Seasons:
     )
     spread = tuple(float(f"{value:.4g}") for value in _spread(cells, expected[places], share, hours))
     return Seasons(spread, tuple(map(tuple, counts.tolist())) if seasonal else ())
-
-
-def _places(hours: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the season cell of each hour since 1970."""
-    weekend = (hours // 24 + 3) % 7 >= 5
-    places: NDArray[np.int64] = hours % 24 + 24 * weekend
-    return places
 
 
 def _is_season(

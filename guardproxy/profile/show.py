@@ -26,22 +26,29 @@ def show_profile(profile: Profile) -> str:
     """Return the profile as text: where it comes from, what it promises, and a line per field."""
     given = profile.provenance
     source = f", learned from {given.file} on {given.learned_at}" if given.file else ""
-    lines = [
-        f"{profile.model}  version {profile.version}{source}"[:WIDTH],
+    said = (
+        f"{profile.model}  version {profile.version}{source}",
         f"{profile.rows:,} rows, {100 * profile.alpha:g} % of clean rows may be flagged",
         *calibration_lines("features", profile.calibration, profile.alpha),
         *calibration_lines("outputs", profile.output_calibration, profile.alpha),
         *(() if profile.joint is None else (f"joint check: {describe(profile.joint)}",)),
         *_approval(profile),
-    ]
-    for note in profile.notes:
-        lines += wrap(_one_line(f"note: {note}"), WIDTH, subsequent_indent="  ")
+        *(f"note: {note}" for note in profile.notes),
+    )
+    lines = [line for sentence in said for line in _wrapped(sentence)]
     for title, fields in (("features", profile.features), ("outputs", profile.outputs)):
         if fields:
             lines += ["", _LAYOUT.format(title, "kind", "missing", "inside", "distribution", "").rstrip()]
             lines += [_line(field) for field in fields.values()]
     lines += ["", "! a missing value is a violation   = the set is closed   ~ new values are allowed"]
     return "\n".join(_one_line(line)[:WIDTH] for line in lines)
+
+
+def _wrapped(sentence: str) -> list[str]:
+    """Break a sentence into lines; what is cut off may be the word that matters."""
+    text = _one_line(sentence)
+    begin = " " * (len(text) - len(text.lstrip()))
+    return wrap(text.lstrip(), WIDTH, initial_indent=begin, subsequent_indent=begin + "  ")
 
 
 def show_part(state: LearnerState) -> str:
@@ -89,7 +96,7 @@ def calibration_lines(what: str, calibration: Calibration | None, alpha: float) 
         lines.append(f"  this does not prove {100 * alpha:g} %: {_why(calibration, alpha)}")
     if calibration.widened:
         words = ", ".join(calibration.widened[:5]) + (", ..." if len(calibration.widened) > 5 else "")
-        lines.append(f"  the held-back rows asked for more room: {words}"[:WIDTH])
+        lines.append(f"  the held-back rows asked for more room: {words}")
     return lines
 
 

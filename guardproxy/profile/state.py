@@ -204,13 +204,19 @@ def merge(states: Sequence[LearnerState]) -> LearnerState:
     order given. The states stay as they are. Raises ValueError for none, or for parts that do not belong together."""
     if not states:
         raise ValueError("no part to merge")
-    ordered = list(states)
-    if all(state.clock.ordered for state in states):
-        ordered.sort(key=lambda state: state.clock.first)
-    merged = copy.deepcopy(ordered[0])
-    for state in ordered[1:]:
+    first, *others = (states[place] for place in order_of([state.clock for state in states]))
+    merged = copy.deepcopy(first)
+    for state in others:
         merged.absorb(state)
     return merged
+
+
+def order_of(clocks: Sequence[Clock]) -> list[int]:
+    """Return in which order parts with these clocks are merged: by their first moments where all tell them, else as they come."""
+    places = list(range(len(clocks)))
+    if all(clock.ordered for clock in clocks):
+        places.sort(key=lambda place: clocks[place].first)
+    return places
 
 
 def delay_of(cells: int) -> int:

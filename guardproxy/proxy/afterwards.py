@@ -86,13 +86,14 @@ def _judged(screening: Screening, ended: Ended, alike: frozenset[str]) -> Judged
 
 def _draft(route: Route, screening: Screening, ended: Ended) -> Draft:
     table, history = screening.table, route.history
+    times = [screening.facts.at] * table.rows if screening.times is None else screening.times.tolist()
     return Draft(
         ended.id,
         screening.facts,
         ended.decision,
         table,
         ended.predictions,
-        {by: history.of_rows(by, table) for by in history.keys},
+        {by: history.of_rows(by, table, times) for by in history.keys},
         ended.holds,
         screening.identity,
     )

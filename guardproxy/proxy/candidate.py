@@ -15,8 +15,7 @@ import structlog
 
 from guardproxy.decision import Decision, Outcome, RequestFacts, Verdict
 from guardproxy.guard import Guard, Past
-from guardproxy.guard.guard import RowsPast
-from guardproxy.guard.screen import judge_request, judge_response
+from guardproxy.guard.screen import Previous, judge_request, judge_response
 from guardproxy.rules import View
 from guardproxy.rules.rollout import draw
 from guardproxy.table import Cell, Codes, Mask, Table
@@ -150,20 +149,17 @@ class Comparison:
 def _decide(guard: Guard, judged: Judged) -> Decision | None:
     """Return the candidate's decision; None where it would have asked the model and the active ruleset did not."""
     table, past = judged.features, judged.past
-
-    def previous(by: tuple[str, ...], row: int) -> Mapping[str, Cell] | None:
-        entity = tuple(table.cell(name, row) for name in by)
-        return past.previous(by, entity) if by and None not in entity else None
-
+    times = guard.times_of(table, judged.facts.at)
     view = View(
         table,
         None,
         judged.facts,
-        previous,
+        Previous(table, past, judged.facts.at, times),
         judged.identity,
         judged.demoted,
         judged.recent,
-        past=RowsPast(table, past, judged.facts.at, guard.time),
+        past=guard.past_of(table, past, judged.facts.at, times),
+        times=times,
     )
     verdicts, refusal = judge_request(guard, view)
     if refusal is not None or judged.predictions is None:

@@ -5,7 +5,7 @@ Decides what is shared and how much of it one beat looks at. What is done with a
 """
 
 import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -21,6 +21,10 @@ MAX_HOURS: Final = 512
 """Hours of others' marks that one beat reads; a replay that runs further ahead is followed at the next."""
 MAX_KNOWN: Final = 256
 """Hours of which it is known what others marked; one beyond them is read again as a whole."""
+AGAIN: Final = 10
+"""Beats whose hours are looked at again: in a fast replay another replica writes hours behind what was looked at last."""
+FIRST_HOURS: Final = 24
+"""Hours that the first look goes back, for the same reason."""
 
 _MOMENT: Final = struct.Struct(">d")
 
@@ -33,7 +37,7 @@ class EventMarks:
         self._model = model
         self._marks = Marks(model.bucket_s, model.writer)
         self._an_hour = HOUR_S // model.bucket_s
-        self._read_to: int | None = None
+        self._read_to: deque[int] = deque(maxlen=AGAIN)
         self._known: OrderedDict[int, dict[str, dict[int, int]]] = OrderedDict()
 
     def writes(self, buckets: Iterable[tuple[int, int]]) -> list[BucketWrite]:
@@ -60,12 +64,14 @@ class EventMarks:
         if now is None:
             return
         last = int(now // HOUR_S)
-        first = last - 1 if self._read_to is None else min(self._read_to, last - 1)
-        hours = range(max(first, 0), last + 1)[:MAX_HOURS]
+        if not self._read_to:
+            self._read_to.append(last - FIRST_HOURS)
+        last = min(last, self._read_to[-1] + MAX_HOURS)
+        hours = range(max(min(last - 1, *self._read_to), 0), last + 1)
         blobs = await store.read([self._key(hour) for hour in hours])
         for hour, found in zip(hours, blobs, strict=True):
             self._model.touch(self._changed(hour, found))
-        self._read_to = hours[-1] if hours else None
+        self._read_to.append(last)
 
     def _changed(self, hour: int, blobs: Mapping[str, bytes]) -> list[int]:
         """Return the buckets of an hour that others counted in since it was read."""

@@ -1,6 +1,6 @@
 """When a request happened, where that is not when it arrived: its header says so, or a feature of each row.
 
-Decides what is believed: a moment that is absent, unreadable or ahead of now is counted, and the arrival stands in its place. Which
+Decides what is believed: a moment that is absent, unreadable, before 1970 or ahead of now is counted, and the arrival stands in its place. Which
 bucket follows from it is left to `stats.counting`.
 """
 
@@ -12,15 +12,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from guardproxy.profile.measures import moment_of
+from guardproxy.profile.measures import MAX_AHEAD_S, moment_of
 from guardproxy.table import Cell, Floats, Table
 
 HEADER: Final = b"guardproxy-event-time"
 METADATA: Final = HEADER.decode()
 """The same in gRPC's metadata."""
-
-MAX_AHEAD_S: Final = 60.0
-"""How far a moment may lie ahead of now: clocks differ. What lies further ahead has not happened."""
 
 REFUSALS: Final = ("absent", "unreadable", "ahead")
 """Why the arrival stands in place of a moment."""
@@ -73,7 +70,7 @@ class EventTime:
         return self._believed(None if moment is None or math.isnan(moment) else moment, now)
 
     def _believed(self, moment: float | None, now: float) -> float | None:
-        if moment is None:
+        if moment is None or moment < 0.0:
             self.refused["unreadable"] += 1
         elif moment > now + MAX_AHEAD_S:
             self.refused["ahead"] += 1

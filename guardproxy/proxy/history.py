@@ -16,6 +16,7 @@ from guardproxy.decision import Decision, Outcome, Verdict
 from guardproxy.rules.past import Usual
 from guardproxy.stats.entity import SEASONS
 from guardproxy.stats.memory import OutputMemory
+from guardproxy.stats.strangeness import ESTIMATES
 from guardproxy.table import Cell, Floats, Mask, Table
 
 MAX_ENTITIES: Final = 200_000
@@ -115,7 +116,6 @@ class History:
         self.late_answers = 0
         self.unlearned = 0
         self.outputs_dropped = 0
-        self.newest = float("-inf")
         self.told: deque[tuple[Key, float, Mapping[str, Cell]]] | None = None
         self.season = season
         self.max_age_s = max_age_s
@@ -152,10 +152,10 @@ class History:
         """Return what is known of an entity, however old, or None."""
         return self._seen.get((by, entity))
 
-    def previous(self, by: By, entity: Entity) -> Mapping[str, Cell] | None:
-        """Return the entity's last good predictions, or None."""
-        entry = self._seen.get((by, entity))
-        return None if entry is None or self.newest - entry.at > self.max_age_s else entry.values
+    def previous(self, by: By, entity: Entity, at: float) -> Mapping[str, Cell] | None:
+        """Return the entity's last good predictions, or None; what is older than `max_age_s` at a moment is no past."""
+        entry = self._fresh(by, entity, at, self.max_age_s)
+        return None if entry is None else entry.values
 
     def usual(self, by: By, entities: Sequence[Entity], output: str, at: float) -> Sequence[Usual | None]:
         """Return what is usual of an output of each entity at a moment; None where too little is known."""
@@ -188,16 +188,19 @@ class History:
             return last if kind in ("last_good", "auto") else None
         found = memory.expected(np.array([entry.place], dtype=np.intp), at)
         chosen = memory.errors.best() if kind == "auto" else kind
-        value = float(getattr(found, _ESTIMATES[chosen])[0])
+        value = float(getattr(found, ESTIMATES[chosen])[0])
         return None if value != value else value
 
-    def of_rows(self, by: By, table: Table) -> tuple[Mapping[str, Cell] | None, ...]:
-        """Return the last good predictions of each row's entity; an entity with a missing part is nobody."""
+    def of_rows(self, by: By, table: Table, times: Sequence[float]) -> tuple[Mapping[str, Cell] | None, ...]:
+        """Return the last good predictions of each row's entity at the row's moment; an entity with a missing part is nobody."""
         columns = [table.column(name) for name in by if name in table.fields]
         if not by or len(columns) < len(by):
             return (None,) * table.rows
         entities = (tuple(column[row] for column in columns) for row in range(table.rows))
-        return tuple(None if None in entity else self.previous(by, entity) for entity in entities)
+        return tuple(
+            None if None in entity else self.previous(by, entity, at)
+            for entity, at in zip(entities, times, strict=True)
+        )
 
     # ---------------------------------------------------------------- what is remembered
 
@@ -294,7 +297,6 @@ class History:
         elif good:
             entry.at, entry.read_at, entry.values = at, arrived, values
             self._seen.move_to_end(key)
-        self.newest = max(self.newest, at)
         self._wait(Waiting(self.groups[by], entry, at, values, good))
         if good and self.told is not None:
             self.told.append((key, at, values))
@@ -332,15 +334,6 @@ class History:
     def _fresh(self, by: By, entity: Entity, at: float, max_age_s: float) -> Entry | None:
         entry = self._seen.get((by, entity))
         return None if entry is None or at - entry.at > max_age_s else entry
-
-
-_ESTIMATES: Final[Mapping[str, str]] = {
-    "last_good": "last",
-    "rolling_median": "median",
-    "seasonal": "seasonal",
-    "median_of_three": "usual",
-}
-"""What `stats.entity.Expected` calls each estimate."""
 
 
 def is_number(cell: Cell) -> bool:

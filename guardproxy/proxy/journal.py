@@ -19,6 +19,14 @@ from guardproxy.table import Table, json_cell
 MAX_PENDING: Final = 20_000
 MAX_PENDING_ROWS: Final = 2_000_000
 MAX_RECENT: Final = 2_000
+MAX_RECENT_CELLS: Final = 2_000_000
+"""Cells that recent decisions hold together; of more the oldest decisions go, but for the newest of all."""
+FINDING_CELLS: Final = 50
+"""So many cells take as much memory as a finding."""
+CELL_CHARS: Final = 8
+"""So many characters of a text, or numbers of a vector, count as a cell."""
+LOOKED_AT: Final = 64
+"""Rows of a table whose texts are measured; those of more rows are taken to be as long."""
 
 BUCKETS_S: Final = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -71,6 +79,7 @@ class Journal:
         self._pending: deque[Entry] = deque()
         self._pending_rows = 0
         self._recent: OrderedDict[str, Entry] = OrderedDict()
+        self._recent_cells = 0
 
     def add(self, entry: Entry) -> None:
         """Queue an entry; beyond the bounds it is dropped and counted."""
@@ -102,16 +111,43 @@ class Journal:
             self.guard_s.add(entry.guard_s)
             self.upstream_s.add(entry.upstream_s)
         for entry in entries[-MAX_RECENT:]:
-            self._recent[entry.id] = entry
-        while len(self._recent) > MAX_RECENT:
-            self._recent.popitem(last=False)
+            self._keep(entry)
         return len(entries)
+
+    def _keep(self, entry: Entry) -> None:
+        self._recent[entry.id] = entry
+        self._recent_cells += _cells(entry)
+        while len(self._recent) > MAX_RECENT or (
+            self._recent_cells > MAX_RECENT_CELLS and len(self._recent) > 1
+        ):
+            _, old = self._recent.popitem(last=False)
+            self._recent_cells -= _cells(old)
 
     def find(self, decision_id: str) -> dict[str, Any] | None:
         """Return a recent decision in words, or None when it is unknown or no longer kept."""
         self.flush()
         entry = self._recent.get(decision_id)
         return None if entry is None else _as_json(entry)
+
+
+def _cells(entry: Entry) -> int:
+    """Return how many cells an entry holds, a row at least one."""
+    sample = entry.sample
+    tables = [table for table in (sample.features, sample.predictions) if table is not None]
+    cells = sum(table.rows * len(table.fields) + _long_cells(table) for table in tables)
+    return sample.decision.rows + cells + FINDING_CELLS * len(sample.decision.findings)
+
+
+def _long_cells(table: Table) -> int:
+    """Return as how many cells the texts and vectors of a table count beside their own."""
+    step = -(-table.rows // LOOKED_AT) or 1
+    lengths = sum(
+        len(cell)
+        for column in table.exact.values()
+        for cell in column[::step]
+        if isinstance(cell, (str, tuple))
+    )
+    return step * lengths // CELL_CHARS
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:

@@ -143,6 +143,11 @@ class PlaneCollector(Collector):
             "Fields not tallied beyond the bound.",
             [({"model": m}, j.windows.fields_dropped) for m, j in journals.items()],
         )
+        yield counter(
+            "joint_unjudged_rows",
+            "Rows that lacked too many numbers for the profile's joint check.",
+            [({"model": m}, j.windows.rows_unjudged) for m, j in journals.items()],
+        )
         histories = {route.model: route.history for route in self._plane.routes}
         yield gauge(
             "entities",

@@ -108,6 +108,7 @@ class ModelStatistics:
         self._past: deque[Stretch] | None = None
         self._passes: deque[float] = deque(maxlen=EVENT_PASSES if event else 1)
         self._held_until = float("-inf")
+        self._unsure_since: int | None = None
 
     # ---------------------------------------------------------------- the request path and the flush
 
@@ -146,6 +147,9 @@ class ModelStatistics:
             return
         known = [each for each in (self.latest, shared, self.now) if each is not None]
         self.now = max(known) if known else None
+        if self.now is not None:
+            # No window reaches back so far, and the hours of what lies before have expired in the store.
+            self.ledger.oldest = int((self.now - self.levels[-2].keep_s) // self.bucket_s)
 
     def touch(self, numbers: Iterable[int]) -> None:
         """Have buckets read again that have changed, whatever their age."""
@@ -156,10 +160,14 @@ class ModelStatistics:
         while len(self._backlog) > MAX_BACKLOG:
             self._backlog.popitem(last=False)
 
-    def reads(self) -> list[Stretch]:
-        """Return what may have changed, and some of the past while that is not known yet; nothing before there is a time."""
+    def reads(self, at: float) -> list[Stretch]:
+        """Return what may have changed by `at` (this process's time), and some of the past while that is not known yet; nothing
+        before there is a time."""
         if self.now is None:
             return []
+        if self._unsure_since is not None and at >= self._held_until:
+            self.touch(range(self._unsure_since, int(self.now // self.bucket_s) + 1))
+            self._unsure_since = None
         if self._past is None:
             self._past = deque(self._history(self.now))
         wanted = dict.fromkeys(self._growing(self.now))
@@ -202,14 +210,23 @@ class ModelStatistics:
 
     def passed(self, at: float) -> None:
         """Note that everything that may have changed was read; `at` is this process's time."""
-        if self.now is not None and at >= self._held_until:
+        if self.now is not None and at >= self._held_until and self._unsure_since is None:
             # What still waits to be read cannot be closed.
             waiting = min((one.number for one in self._backlog), default=None)
             self._passes.append(self.now if waiting is None else min(self.now, waiting * self.bucket_s))
 
-    def hold(self, until: float) -> None:
-        """Close no more buckets before `until` (this process's time): after an outage the others write what they kept."""
+    def hold(self, until: float, *, past: bool = False) -> None:
+        """Close no more buckets before `until` (this process's time): after an outage the others write what they kept.
+
+        Then the buckets since the outage began are read again; with `past` all that are remembered, as after a loss of the store.
+        """
         self._held_until = until
+        if self.now is None:
+            return
+        since = int(self.now // self.bucket_s)
+        if past:
+            since -= self.levels[0].memory_s // self.bucket_s
+        self._unsure_since = since if self._unsure_since is None else min(self._unsure_since, since)
 
     # ---------------------------------------------------------------- what was found
 

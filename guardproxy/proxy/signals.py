@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from guardproxy.profile.cells import SPECIAL_CELLS
+from guardproxy.profile.cells import SPECIAL_CELLS, season_cell
 from guardproxy.profile.model import Profile
-from guardproxy.stats.bands import band_of
+from guardproxy.stats.bands import Band, band_of
+from guardproxy.stats.detector import reference_of
+from guardproxy.stats.drift_report import DAY, HOUR
 from guardproxy.stats.layout import Layout, Span
 from guardproxy.stats.snapshot import Counted, Snapshot
 from guardproxy.table import Floats
 
-HOUR: Final = "1h"
-DAY: Final = "24h"
 _CHANCE: Final = 3.5
 """How many standard deviations of a share, as so many rows draw it, are put down to chance: about one cell in 2,000."""
 
@@ -85,7 +85,9 @@ def _field(
         "ordered": span.cells.ordered,
         "specials": SPECIAL_CELLS,
         "rows": {length: int(counts.sum()) for length, counts in counted.items()},
-        "cells": _cells(span, counted[HOUR], counted[DAY], tolerance),
+        "cells": _cells(
+            span, counted[HOUR], counted[DAY], _band(span, snapshot.windows.get(HOUR), tolerance)
+        ),
     }
 
 
@@ -95,9 +97,20 @@ def _counts(window: Counted | None, span: Span) -> Floats:
     return window.counts[span.part].astype(np.float64)
 
 
-def _cells(span: Span, hour: Floats, day: Floats, tolerance: float) -> list[dict[str, Any]]:
+def _band(span: Span, hour: Counted | None, tolerance: float) -> Band:
+    """Return between what the shares of the last hour may move: where there is a season, in any of the hours that it touches."""
+    places = () if hour is None else sorted({season_cell(at) for at in (hour.start, hour.end - 1.0)})
     spread = np.array(span.cells.spread) if span.cells.spread else None
-    band = band_of(np.array(span.cells.counts, dtype=np.float64), tolerance=tolerance, spread=spread)
+    bands = [
+        band_of(reference_of(span.cells, place), tolerance=tolerance, spread=spread)
+        for place in places or (None,)
+    ]
+    low, high = (np.stack(each) for each in ([one.low for one in bands], [one.high for one in bands]))
+    share = np.mean([one.share for one in bands], axis=0)
+    return Band(share, low.min(axis=0), high.max(axis=0))
+
+
+def _cells(span: Span, hour: Floats, day: Floats, band: Band) -> list[dict[str, Any]]:
     hours, days = _shares(hour), _shares(day)
     return [
         {

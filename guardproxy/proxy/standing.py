@@ -38,7 +38,7 @@ def alerts_of(built: Built, now: float) -> list[Alert]:
         )
         for state in built.breakers.tripped()
     ]
-    alerts += _of_statistics(built)
+    alerts += _of_statistics(built, now)
     alerts += _of_drift(built)
     alerts += _of_window_rules(built, now)
     alerts += _of_recording(built)
@@ -49,16 +49,24 @@ def alerts_of(built: Built, now: float) -> list[Alert]:
     return sorted(alerts, key=lambda alert: alert.level != "bad")
 
 
-def _of_statistics(built: Built) -> list[Alert]:
+def _of_statistics(built: Built, now: float) -> list[Alert]:
     status = built.statistics.status()
-    if not status.problem:
+    if status.broken:
+        return [
+            Alert(
+                "warn",
+                f"The statistics do not go on: an error of guardproxy's own ({', '.join(status.broken)}).",
+                f"The log has it as statistics.failed. Requests are served as ever; {status.waiting_rows:,} rows wait to be written.",
+            )
+        ]
+    if status.down_since is None:
         return []
     waits = f"{status.waiting_rows:,} rows wait until it does, {status.lost_rows:,} were lost"
     return [
         Alert(
             "warn",
             f"The store of statistics does not answer: {status.problem.rstrip('.')}.",
-            f"Requests are served as ever; {waits}. Once the last statistics are old, rolling functions are unknown.",
+            f"It began {_age(now - status.down_since)} ago. Requests are served as ever; {waits}. Once the last statistics are old, rolling functions are unknown.",
         )
     ]
 

@@ -53,7 +53,8 @@ class Beat(Protocol):
 class KeeperStatus:
     """How the statistics are doing. Ages are in seconds, None where it has not happened yet.
 
-    `problem` is empty while the store takes what is written; `waiting_rows` are not written yet, `lost_rows` never will be.
+    `problem` is empty while the store takes what is written; `waiting_rows` are not written yet, `lost_rows` never will be. `broken`
+    names the errors of ours that the last beat met, and where.
     """
 
     store: StatisticsStatus
@@ -67,6 +68,7 @@ class KeeperStatus:
     faults: int
     outages: int
     offset_s: float
+    broken: tuple[str, ...]
 
 
 class StatisticsKeeper:
@@ -101,6 +103,7 @@ class StatisticsKeeper:
         self._lock = asyncio.Lock()
         self._turns = deque(models)
         self._problems: dict[int, str] = {}
+        self._broken: dict[str, str] = {}
 
     async def run(self) -> None:
         """Beat once a second, or sooner where a ledger fills up, until cancelled."""
@@ -131,10 +134,11 @@ class StatisticsKeeper:
                 self._failed(error)
                 return
             except Exception as error:
-                self.faults += 1
+                self._broke(type(self).__name__, error)
                 log.error("statistics.failed", error=type(error).__name__, exc_info=error)
                 return
             self._recovered()
+            self._broken.clear()
             await self._call_beats()
 
     async def stop(self, limit_s: float) -> None:
@@ -165,6 +169,7 @@ class StatisticsKeeper:
             self.faults,
             self.breaker.outages,
             self.offset_s,
+            tuple(f"{error} in {where}" for where, error in self._broken.items()),
         )
 
     # ---------------------------------------------------------------- one beat
@@ -227,7 +232,7 @@ class StatisticsKeeper:
                 break
             one = self.models[self._turns[0]]
             self._turns.rotate(-1)
-            wanted = one.reads()
+            wanted = one.reads(self._clock())
             try:
                 found = await self._parts(one, wanted)
             except StoreDownError:
@@ -265,7 +270,7 @@ class StatisticsKeeper:
                 self._lost_at = self._clock()
                 self._rewrite = 1
                 for one in self.models.values():
-                    one.hold(self._clock() + RECOVERY_S)
+                    one.hold(self._clock() + RECOVERY_S, past=True)
                 return
 
     # ---------------------------------------------------------------- hours and days
@@ -293,9 +298,10 @@ class StatisticsKeeper:
         total = await asyncio.to_thread(total_of, model.layout, [part for part in parts if part is not None])
         if known is not None and known.rows(model.layout) > total.rows(model.layout):
             total = known
-        elif total.counts.any():
+        elif total.counts.any() or total.tallies:
+            # Rolling functions are counted whatever the profile is: perhaps nobody else is left who sums them up.
             await self.store.put(sum_writes(model, whole, roll.parent, total))
-        if total.counts.any():
+        if total.counts.any() or total.tallies:
             model.take(whole, total)
 
     # ---------------------------------------------------------------- what a beat came to
@@ -312,11 +318,15 @@ class StatisticsKeeper:
                 if refused == MAX_REFUSED:
                     return
             except Exception as error:
-                self.faults += 1
                 where = type(beat).__name__
+                self._broke(where, error)
                 log.error("statistics.failed", where=where, error=type(error).__name__, exc_info=error)
             else:
                 self._problems.pop(id(beat), None)
+
+    def _broke(self, where: str, error: Exception) -> None:
+        self.faults += 1
+        self._broken[where] = type(error).__name__
 
     def _refused(self, beat: Beat, error: StoreDownError) -> None:
         """Count what the store refused a beat, such as a command that it may not use; say so when it is news."""
@@ -329,6 +339,7 @@ class StatisticsKeeper:
         if self.breaker.closed:
             log.warning("statistics.store_down", error=str(error))
         self.breaker.failed(str(error))
+        self._broken.clear()
         for one in self.models.values():
             one.hold(float("inf"))
 

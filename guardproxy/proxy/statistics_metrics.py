@@ -105,6 +105,11 @@ def _models(keeper: StatisticsKeeper, routes: Sequence[Route]) -> Iterator[Metri
         [({"model": model}, one.stale_reads) for model, one in models],
     )
     yield counter(
+        "statistics_old_rows",
+        "Rows that happened too long before the latest ones to be counted.",
+        [({"model": model}, one.ledger.old_rows) for model, one in models],
+    )
+    yield counter(
         "statistics_damaged_blobs",
         "What the store gave and could not be read, so that it was left out.",
         [({"model": model}, one.damaged) for model, one in models],

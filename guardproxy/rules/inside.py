@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from guardproxy.decision import Verdict
 from guardproxy.profile.check import BoundCheck, compile_check
 from guardproxy.profile.check import Check as ProfileCheck
-from guardproxy.profile.joint import BoundJoint
+from guardproxy.profile.joint_bound import BoundJoint, bind_profile
 from guardproxy.profile.joint_words import explain_joint
 from guardproxy.profile.model import FieldProfile, Profile
 from guardproxy.rules.layout import row_table
@@ -58,7 +58,7 @@ class Inside:
     def counts(self, view: View) -> Counts | None:
         """Return by row how much of it lies outside; None when nothing does anywhere."""
         table = self.table(view)
-        outside = self.bound.outside(table, view.facts.at)
+        outside = self.bound.outside(table, view.facts.at if view.times is None else view.times)
         odd = None if self.joint is None else self.joint.odd(table)
         if outside is None:
             return None if odd is None else odd.astype(np.intp)
@@ -68,7 +68,8 @@ class Inside:
     def sentences(self, view: View, row: int) -> list[tuple[str, str, str, str]]:
         """Return (field, sentence, bound, source) for each field of a row that lies outside, or that fits the others least."""
         table = row_table(self.table(view), row)
-        codes = self.bound.outside(table, view.facts.at)
+        at = view.facts.at if view.times is None else float(view.times[row])
+        codes = self.bound.outside(table, at)
         if codes is None:
             misfit = None if self.joint is None else explain_joint(self.joint, table)
             return (
@@ -79,7 +80,7 @@ class Inside:
         found = []
         for name, code in zip(self.bound.fields, codes[:, 0].tolist(), strict=True):
             if code:
-                said = self.check.explain(name, _shown(table.cell(name, 0)), code, view.facts.at)
+                said = self.check.explain(name, _shown(table.cell(name, 0)), code, at)
                 found.append((name, said.sentence, said.bound, said.source))
         return found
 
@@ -115,19 +116,8 @@ def bind_inside(
     together = profile.together if space == "features" else ()
     made = compile_check(known, names, check.outside, together)
     bound = made.bind(features if space == "features" else outputs)
-    return Inside(space, made, bound, _joint(check, profile, features))
-
-
-def _joint(check: Check, profile: Profile, features: tuple[str, ...]) -> BoundJoint | None:
-    """Bind the joint check to a message's features, for a rule that asks it."""
-    if profile.joint is None or check.every != "features" or check.outside is not None:
-        return None
-    stand_ins = {
-        name: frozenset(value for value, _ in field.sentinels)
-        for name, field in profile.features.items()
-        if field.sentinels
-    }
-    return profile.joint.bind(features, stand_ins)
+    joint = bind_profile(profile, features) if check.every == "features" and check.outside is None else None
+    return Inside(space, made, bound, joint)
 
 
 def _renamed(profile: Profile, outputs: tuple[str, ...]) -> Mapping[str, FieldProfile]:

@@ -210,7 +210,9 @@ def one_row(view: View, row: int) -> View:
 
     output = None if view.output is None else row_table(view.output, row)
     past = None if view.past is None else OneRow(view.past, row)
-    return view._replace(features=row_table(view.features, row), output=output, previous=previous, past=past)
+    times = None if view.times is None else view.times[row : row + 1]
+    features = row_table(view.features, row)
+    return view._replace(features=features, output=output, previous=previous, past=past, times=times)
 
 
 def row_table(table: Table, row: int) -> Table:

@@ -25,7 +25,7 @@ from guardproxy.decision import (
     Verdict,
 )
 from guardproxy.rules.past import EntityPast
-from guardproxy.table import Cell, Table
+from guardproxy.table import Cell, Floats, Table
 
 DEFAULT_SLA_S: Final = 4 * 3600.0
 DEFAULT_QUEUE: Final = "default"
@@ -306,7 +306,8 @@ class View(NamedTuple):
     `previous(by, row)` gives the last good predictions of the row's entity, named by the fields `by`; None when there
     are none, and always when `by` is empty. `identity` is what canaries draw from. `demoted` names the rules whose
     action the breaker has turned into a warning. `recent` holds what rolling functions give, by their spelling; what is
-    not in it is still warming up. `past` is what else is remembered of the rows' entities, None where nothing is.
+    not in it is still warming up. `past` is what else is remembered of the rows' entities, None where nothing is. `times` says when each row
+    happened (Unix seconds), None where all of them did when the facts say.
 
     The rest is worked out from the others by the rules, once somebody asks: `batch` is what `batch_*` give over these
     rows, by their spelling, `drawn` the canaries that act in this exchange. None: not worked out yet.
@@ -319,9 +320,10 @@ class View(NamedTuple):
     identity: bytes = b""
     demoted: frozenset[str] = frozenset()
     recent: Mapping[str, Cell] = _NO_CELLS
+    past: EntityPast | None = None
+    times: Floats | None = None
     batch: Mapping[str, Cell] | None = None
     drawn: frozenset[str] | None = None
-    past: EntityPast | None = None
 
 
 def canonical(rule: Rule) -> dict[str, Any]:

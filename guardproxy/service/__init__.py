@@ -27,15 +27,20 @@ from guardproxy.service.process import Service
 from guardproxy.service.work import background
 from guardproxy.stores import SqliteHoldStore, SqliteOptions, sweep
 from guardproxy.stores.opening import open_statistics
+from guardproxy.stores.statistics import StatisticsStore
 from guardproxy.wire import Limits, Server, Timeouts
 
-__all__ = ["Service", "running", "serve"]
+__all__ = ["Service", "StatisticsError", "running", "serve"]
 
 log = structlog.get_logger("guardproxy.service")
 
 SETTLE_S: Final = 1.0
 LAST_FLUSH_S: Final = 2.0
 """How long the stop may wait until the store has taken what was counted last."""
+
+
+class StatisticsError(StoreError):
+    """The store of statistics cannot be used as it is configured."""
 
 
 @asynccontextmanager
@@ -49,7 +54,7 @@ async def running(
     store = SqliteHoldStore(config.store, SqliteOptions(max_open=config.max_open_holds))
     await store.open()
     try:
-        await statistics.open()
+        await _open(statistics)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="screen") as threads:
             async with asyncio.TaskGroup() as tasks:
                 built = build(config, loaded, store, statistics, Background(tasks, threads), clock)
@@ -81,6 +86,13 @@ async def running(
             await statistics.close()
         finally:
             await store.close()
+
+
+async def _open(statistics: StatisticsStore) -> None:
+    try:
+        await statistics.open()
+    except StoreError as error:
+        raise StatisticsError(str(error)) from error
 
 
 async def serve(

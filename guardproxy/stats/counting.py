@@ -16,7 +16,7 @@ from guardproxy.stats.layout import OUTPUT, Layout, Span
 from guardproxy.stats.placing import Places, Placing
 from guardproxy.stats.recent import NO_RECENTS, BoundRecents, Recents
 from guardproxy.stats.recent_tally import AnyTally
-from guardproxy.stats.windows import Sample, moment_of, times_of
+from guardproxy.stats.windows import Sample, time_of, times_of
 from guardproxy.table import Floats, Table, stack_tables
 
 MAX_SHAPES: Final = 256
@@ -61,7 +61,7 @@ class Counting:
             if sample.decision.reason is not None:
                 counts = np.zeros(self.layout.size, dtype=np.int64)
                 counts[self.layout.reasons.start + _REASONS[sample.decision.reason]] = 1
-                bucket = int(moment_of(sample, self.offset) // self._bucket_s)
+                bucket = int(time_of(sample, self.offset) // self._bucket_s)
                 yield Increment(bucket, 0, counts, no_moments(len(self.layout.numbers)), {})
 
     def _of_shape(self, shape: _Shape, samples: Sequence[Sample]) -> Iterator[Increment]:

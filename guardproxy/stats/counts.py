@@ -56,20 +56,6 @@ def moments_of(block: Floats) -> Floats:
     )
 
 
-def joined(one: Floats, two: Floats) -> Floats:
-    """Return the moments of two disjoint sets of rows, by Chan, Golub and LeVeque's pairwise update (1979)."""
-    n = one[:, 0] + two[:, 0]
-    share = two[:, 0] / np.maximum(n, 1.0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        apart = np.where((one[:, 0] > 0) & (two[:, 0] > 0), two[:, 1] - one[:, 1], 0.0)
-        mean = one[:, 1] * (1.0 - share) + two[:, 1] * share
-        m2 = one[:, 2] + two[:, 2] + apart * apart * one[:, 0] * share
-    low, high = np.minimum(one[:, 3], two[:, 3]), np.maximum(one[:, 4], two[:, 4])
-    # Rounding alone takes the mean of the largest floats beyond them.
-    mean = np.where(n > 0, np.clip(mean, low, high), 0.0)
-    return np.stack([n, mean, np.nan_to_num(m2, nan=np.inf), low, high], axis=1)
-
-
 def pack_moments(moments: Floats) -> bytes:
     """Write moments of shape (fields, MOMENTS)."""
     return deflated(moments.astype("<f8").tobytes())

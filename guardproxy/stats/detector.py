@@ -26,9 +26,6 @@ from guardproxy.table import Floats
 FOLLOWING: Final = (500.0, 5_000.0)
 """After so many rows what follows the stream has half forgotten them."""
 
-SEASON_ROWS: Final = 200
-"""A season cell of which the reference has fewer rows is judged by all of them."""
-
 _PRIOR_ROWS: Final = 100.0
 _BEGINNING: Final = 0.5
 """Evidence below this power of the alarm's level is the restlessness of every stream; above it a change has its beginning."""
@@ -56,7 +53,7 @@ class Detector:
         self.spans: tuple[Span, ...] = tuple(span for span in layout.spans if sum(span.cells.counts))
         self.size = layout.size
         width = max((span.cells.size for span in self.spans), default=0)
-        self._alternatives = [_alternatives(_reference(span.cells), span.cells) for span in self.spans]
+        self._alternatives = [_alternatives(reference_of(span.cells), span.cells) for span in self.spans]
         height = max((len(each) for each in self._alternatives), default=0)
         self._width, self._height = width, height
         self.places = np.full((len(self.spans), width), layout.size, dtype=np.int64)
@@ -117,16 +114,24 @@ class Detector:
             return -math.inf
         return _model(self.evidence(state))
 
-    def expected_shares(self, line: int, rows: Floats) -> Floats:
-        """Return the reference shares of a field, shape (cells,), as a stretch with these rows by season cell, shape (48,), should
-        have them."""
+    def expected(self, line: int, rows: Floats) -> Floats:
+        """Return the reference counts of a field, shape (cells,), as a stretch with these rows by season cell, shape (48,), should
+        have them.
+
+        Each season cell has the weight of its rows. The sum says how many reference rows say as much of the shares as all of
+        these together: weights `w` of season cells with `n` rows each say as much as `1 / sum (w^2 / n)` rows do.
+        """
         cells = self.spans[line].cells
+        whole = reference_of(cells)
         places = np.flatnonzero(rows).tolist() if cells.season else []
         if not places:
-            return band_of(_reference(cells)).share
-        shares = np.stack([band_of(_reference(cells, place)).share for place in places])
-        mean: Floats = rows[places] @ shares / rows[places].sum()
-        return mean
+            return whole
+        weights = rows[places] / rows[places].sum()
+        counts = np.stack([reference_of(cells, place) for place in places])
+        known = counts.sum(axis=1, keepdims=True)
+        shares = np.where(known > 0.0, counts / np.maximum(known, 1.0), whole / whole.sum())
+        alike: Floats = weights @ shares / (weights**2 / np.maximum(known[:, 0], 1.0)).sum()
+        return alike
 
     def _judged(self, state: DetectorState) -> DetectorState:
         found = self.evidence(state)
@@ -166,8 +171,12 @@ class Detector:
         alternatives = np.zeros((len(self.spans), self._height, self._width))
         for line, span in enumerate(self.spans):
             cells = span.cells
-            counts = _reference(cells, place)
+            counts = reference_of(cells, place)
             own = band_of(counts, tolerance=self.settings.tolerance, spread=_spread(cells))
+            if not counts.any():
+                # Of an hour that was never seen nothing is known: everything lies inside its band.
+                counts = reference_of(cells)
+                own = Band(band_of(counts).share, np.zeros(cells.size), np.ones(cells.size))
             for target, source in zip(band, own, strict=True):
                 target[line, : cells.size] = source
             fixed = (
@@ -187,9 +196,12 @@ def _model(fields: Floats) -> float:
     return float(log_means(fields, np.ones(len(fields), dtype=np.bool_)))
 
 
-def _reference(cells: Cells, place: int | None = None) -> Floats:
-    """Return the reference counts of a season cell, of all rows where it has none or too few."""
-    if place is not None and cells.season and sum(cells.season[place]) >= SEASON_ROWS:
+def reference_of(cells: Cells, place: int | None = None) -> Floats:
+    """Return the reference counts of a season cell, of all rows where the field has no season.
+
+    Those of a rare hour are few, and its band is as wide as that makes it: what other hours have says nothing of it.
+    """
+    if place is not None and cells.season:
         return np.array(cells.season[place], dtype=np.float64)
     return np.array(cells.counts, dtype=np.float64)
 

@@ -26,11 +26,6 @@ def normal_quantile(share: float) -> float:
     return _NORMAL.inv_cdf(share)
 
 
-def normal_share(value: float) -> float:
-    """Return how much of the standard normal lies below a value."""
-    return _NORMAL.cdf(value)
-
-
 def chi2_tail(value: float, freedom: float) -> float:
     """Return the probability that a chi-squared number of `freedom` degrees exceeds `value`."""
     shape, at = freedom / 2.0, value / 2.0

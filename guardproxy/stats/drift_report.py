@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from guardproxy.profile.cells import SEASON_CELLS, season_cell
 from guardproxy.stats.alarms import NEVER
+from guardproxy.stats.bands import band_of
 from guardproxy.stats.detector import Detector
 from guardproxy.stats.detector_state import DetectorState
 from guardproxy.stats.drift_words import CellMove, Change, Direction, cell_moves, moved, subject
@@ -104,11 +105,6 @@ class ModelReport:
         return multiple(self.evidence)
 
 
-class _Window(NamedTuple):
-    counts: Floats
-    buckets: Sequence[int]
-
-
 def report_of(
     detector: Detector,
     state: DetectorState | None,
@@ -159,18 +155,17 @@ def _field(
     return FieldReport(name, standing, alarm, rows, evidence - detector.level, compared)
 
 
-def _compared(
-    detector: Detector, window: Counted | None, line: int, day: Floats | None
-) -> Compared | None:
+def _compared(detector: Detector, window: Counted | None, line: int, day: Floats | None) -> Compared | None:
     if window is None:
         return None
     cells = detector.spans[line].cells
     counts = window.counts[detector.spans[line].part].astype(np.float64)
-    share = detector.expected_shares(line, _alike(window) if day is None else day)
+    reference = detector.expected(line, _alike(window) if day is None else day)
     rows = float(counts.sum())
+    share = band_of(reference).share
     more = float((np.array(cells.spread) ** 2 / np.maximum(share, _SMALL)).sum()) if cells.spread else 0.0
     dispersion = detector.settings.dispersion + rows * more / (cells.size - 1)
-    return compare(share * float(sum(cells.counts)), counts, dispersion)
+    return compare(reference, counts, dispersion)
 
 
 def _alike(window: Counted) -> Floats:

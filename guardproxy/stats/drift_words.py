@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from guardproxy.profile.cells import SPECIAL_CELLS, Cells, Measure
+from guardproxy.profile.cells import ABOVE, BELOW, MISSING, SPECIAL_CELLS, TYPE, UNSEEN, Cells, Measure
 from guardproxy.stats.distributions import normal_quantile
 from guardproxy.table import Floats
 
@@ -22,8 +22,8 @@ MOVED_CELLS: Final = 5
 """So many cells are named of each field, those that moved most."""
 
 _LEAST: Final = 1e-6
-_BELOW, _ABOVE, _MISSING, _TYPE = range(4)
-_UNSEEN: Final = 1
+_ALL_BUT: Final = 0.005
+"""Shares are written as whole percentages: so many rows without a number change none of them."""
 
 
 class Direction(StrEnum):
@@ -109,11 +109,11 @@ def percent(share: float) -> str:
 
 def _special(change: Change, place: int) -> Moved:
     now, before = float(change.now[change.own + place]), float(change.before[change.own + place])
-    if place == _MISSING:
+    if place == MISSING:
         direction, often = (Direction.MISSING, "more") if now > before else (Direction.PRESENT, "less")
         words = f"is missing {often} often"
     else:
-        direction, words = _TYPE_WORDS if place == _TYPE else _NEW_WORDS
+        direction, words = _TYPE_WORDS if place == TYPE else _NEW_WORDS
     return Moved(direction, f"{words}: in {percent(now)} of rows, {percent(before)} before")
 
 
@@ -148,8 +148,8 @@ def _shifted(change: Change, before: Floats, now: Floats, *, up: bool) -> Moved:
     side, direction = ("above", Direction.UP) if up else ("below", Direction.DOWN)
     return Moved(
         direction,
-        f"has moved {direction}: {percent(float(tails[1][place]))} of rows lie {side} {ends[place]:.6g}, "
-        f"{percent(float(tails[0][place]))} did",
+        f"has moved {direction}: {percent(float(tails[1][place]))} of {_rows(change)} lie {side} {ends[place]:.6g}, "
+        f"{percent(float(tails[0][place]))} before",
     )
 
 
@@ -157,33 +157,39 @@ def _spread(change: Change, before: Floats, now: Floats, *, wider: bool) -> Move
     """Name the ends between which the share of rows has changed most, as many cells from below as from above."""
     ends = (change.cells.low, *change.cells.edges, change.cells.high)
     pairs = [(low, len(ends) - 1 - low) for low in range(len(ends) // 2)]
-    outside = [
-        [float(share[: low + 1].sum() + share[high + 1 :].sum()) for low, high in pairs]
-        for share in (before, now)
-    ]
-    changes = [abs(after - earlier) for earlier, after in zip(*outside, strict=True)]
-    place = changes.index(max(changes))
+    within = [[float(share[low + 1 : high + 1].sum()) for low, high in pairs] for share in (before, now)]
+    more = [after - earlier for earlier, after in zip(*within, strict=True)]
+    place = more.index(min(more) if wider else max(more))
+    earlier, after = (1.0 - share[place] if wider else share[place] for share in within)
     low, high = pairs[place]
-    direction = Direction.WIDER if wider else Direction.NARROWER
+    direction, where = (Direction.WIDER, "outside of") if wider else (Direction.NARROWER, "within")
     return Moved(
         direction,
-        f"is {direction}: {percent(outside[1][place])} of rows lie outside of {ends[low]:.6g} to "
-        f"{ends[high]:.6g}, {percent(outside[0][place])} did",
+        f"is {direction}: {percent(after)} of {_rows(change)} lie {where} {ends[low]:.6g} to "
+        f"{ends[high]:.6g}, {percent(earlier)} before",
     )
+
+
+def _rows(change: Change) -> str:
+    """Return of which rows an order's shares are: those without a number have no place in it."""
+    without = max(
+        float(share[change.own + MISSING] + share[change.own + TYPE]) for share in (change.before, change.now)
+    )
+    return "rows" if without < _ALL_BUT else "the rows that have one"
 
 
 def _in_order(change: Change, share: Floats) -> Floats:
     """Return the shares of the rows that have a number, from below all that was learned to above it."""
     own = change.own
     line = np.concatenate(
-        (share[own + _BELOW : own + _BELOW + 1], share[:own], share[own + _ABOVE : own + _ABOVE + 1])
+        (share[own + BELOW : own + BELOW + 1], share[:own], share[own + ABOVE : own + ABOVE + 1])
     )
     total = float(line.sum())
     found: Floats = line / total if total else np.full(len(line), 1.0 / len(line))
     return found
 
 
-_SPECIALS: Final = ((_UNSEEN, _MISSING, _TYPE), (_MISSING, _TYPE))
+_SPECIALS: Final = ((UNSEEN, MISSING, TYPE), (MISSING, TYPE))
 """The special cells that are no part of an order (with False: of values without one)."""
 
 _TYPE_WORDS: Final = (Direction.TYPE, "is of another type")

@@ -14,18 +14,10 @@ says nothing would otherwise gather an M of one a bucket, and an idle model woul
 Everything is kept as logarithms: evidence soon leaves what a float can hold.
 """
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 
 from guardproxy.stats.tilts import Bank
 from guardproxy.table import Floats, Mask
-
-
-def no_evidence(alternatives: int) -> Floats:
-    """Return the state of a field that has seen nothing: log M of each alternative, shape (alternatives,)."""
-    return np.full(alternatives, -np.inf)
 
 
 def gather(state: Floats, bank: Bank, counts: Floats, dispersion: float = 1.0) -> Floats:
@@ -36,22 +28,11 @@ def gather(state: Floats, bank: Bank, counts: Floats, dispersion: float = 1.0) -
     return after
 
 
-def log_mean(values: Sequence[float] | Floats) -> float:
-    """Return the logarithm of the mean of numbers given by their logarithms; minus infinity for none."""
-    found = np.asarray(values, dtype=np.float64)
-    return float(log_means(found, np.ones(found.shape, dtype=np.bool_))) if found.size else -math.inf
-
-
 def log_means(values: Floats, counted: Mask) -> Floats:
-    """Return the same of each line, shape (..., n), over what is counted of it, shape (..., n); at least one must be."""
+    """Return the logarithm of the mean of numbers given by theirs, shape (..., n), over those that are counted, at least one a line."""
     top = np.where(counted, values, -np.inf).max(axis=-1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     sums = np.where(counted, np.exp(np.where(counted, values, -np.inf) - top), 0.0).sum(axis=-1)
     with np.errstate(divide="ignore"):
         means: Floats = top[..., 0] + np.log(sums / counted.sum(axis=-1))
     return means
-
-
-def is_alarm(evidence: float, run_length: float) -> bool:
-    """Tell whether the log evidence of a field or a model is an alarm at an average run length of so many buckets."""
-    return evidence >= math.log(run_length)

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from guardproxy.stats.counting import Counting
-from guardproxy.stats.counts import Sums, joined, no_moments, pack, pack_moments
+from guardproxy.stats.counts import Sums, no_moments
 from guardproxy.stats.layout import Layout
 from guardproxy.stats.recent import NO_RECENTS, Recents
-from guardproxy.stats.recent_tally import AnyTally, add_to, encode
+from guardproxy.stats.recent_tally import AnyTally, add_to
+from guardproxy.stats.rollup import Part, all_moments, blobs_of
 from guardproxy.stats.windows import Sample
 from guardproxy.table import Floats
 
@@ -67,12 +68,17 @@ class _Bucket:
 
 
 class Ledger:
-    """Counts one model's samples by bucket. `lost_rows` are those of buckets that were dropped before the store took them."""
+    """Counts one model's samples by bucket. `lost_rows` are those of buckets that were dropped before the store took them.
+
+    Buckets before `oldest` are not counted, their rows are `old_rows`: whoever sends invented moments makes no bucket of each.
+    """
 
     def __init__(self, layout: Layout, bucket_s: float, writer: str, recents: Recents = NO_RECENTS) -> None:
         """Count in buckets of `bucket_s` seconds under the name `writer`, which no other process has or had."""
         self.layout = layout
         self.lost_rows = 0
+        self.oldest: int | None = None
+        self.old_rows = 0
         self._counting = Counting(layout, bucket_s, recents)
         self._writer = writer
         self._names = count()
@@ -142,22 +148,21 @@ class Ledger:
         self._forget()
 
     def _pending(self, number: int, bucket: _Bucket) -> Pending:
-        blobs = {"counts": pack(bucket.counts)}
-        if self.layout.numbers:
-            blobs["moments"] = pack_moments(bucket.moments)
-        if bucket.tallies:
-            blobs["recent"] = encode(bucket.tallies)
+        blobs = blobs_of(self.layout, Part(bucket.counts, bucket.moments, bucket.tallies))
         token = Token(number, bucket.writer, bucket.revision, bucket.rows)
         return Pending(number, bucket.writer, blobs, token)
 
     def _count(self) -> None:
         samples, self._waiting, self._waiting_rows = self._waiting, [], 0
         for increment in self._counting.of(samples):
+            if self.oldest is not None and increment.bucket < self.oldest:
+                self.old_rows += increment.rows
+                continue
             bucket = self._touched(increment.bucket)
             bucket.rows += increment.rows
             bucket.counts += increment.counts
             if len(bucket.moments):
-                bucket.moments = joined(bucket.moments, increment.moments)
+                bucket.moments = all_moments([bucket.moments, increment.moments], len(bucket.moments))
             add_to(bucket.tallies, increment.tallies)
         self._forget()
 

@@ -10,7 +10,17 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from guardproxy.profile.cells import Cells, Measure
+from guardproxy.profile.cells import (
+    ABOVE,
+    BELOW,
+    MISSING,
+    OTHER,
+    SPECIAL_CELLS,
+    TYPE,
+    UNSEEN,
+    Cells,
+    Measure,
+)
 from guardproxy.profile.columns import number_text
 from guardproxy.profile.measures import measured
 from guardproxy.stats.layout import Span
@@ -18,9 +28,6 @@ from guardproxy.table import Cell, Floats, Table
 
 Places: TypeAlias = NDArray[np.int64]
 
-_BELOW, _ABOVE, _MISSING, _TYPE = range(4)
-_OTHER: Final = 0
-_UNSEEN: Final = 1
 _LONG: Final = 1e300
 _INFINITE: Final = (math.inf, -math.inf)
 """No number to the learner, which counts them as missing."""
@@ -43,7 +50,7 @@ class Placing:
         for line, (span, name) in enumerate(zip(spans, names, strict=True)):
             position = positions.get(name)
             if position is None:
-                self._absent.append((line, span.start + _special(span.cells, _MISSING)))
+                self._absent.append((line, span.start + _special(span.cells, MISSING)))
             elif span.cells.values:
                 self._values.append((line, name, span.start, _Values(span.cells)))
             elif span.cells.measure is Measure.VALUE:
@@ -64,7 +71,7 @@ class Placing:
         for line, name, span in self._measured:
             found, wrong = measured(table.column(name), span.cells.measure, times)
             places[line] = span.cells.of_numbers(found)
-            places[line, wrong] = _special(span.cells, _TYPE)
+            places[line, wrong] = _special(span.cells, TYPE)
             places[line] += span.start
         return places
 
@@ -78,10 +85,10 @@ class _Values:
 
     def __init__(self, cells: Cells) -> None:
         other = len(cells.values)
-        self._codes: dict[Cell, int] = dict.fromkeys(cells.known, other + _OTHER)
+        self._codes: dict[Cell, int] = dict.fromkeys(cells.known, other + OTHER)
         self._codes |= {value: place for place, value in enumerate(cells.values)}
-        self._codes[None] = other + _MISSING
-        self._unseen, self._type = other + _UNSEEN, other + _TYPE
+        self._codes[None] = other + MISSING
+        self._unseen, self._type = other + UNSEEN, other + TYPE
         kind = type(cells.values[0])
         self._sure = {True: True, False: kind in {str, bool}}
         self._of = {str: self._text, bool: self._flag}.get(kind, self._number)
@@ -140,9 +147,9 @@ class _Numbers:
         codes = np.zeros(numbers.shape, dtype=np.uint8)
         for edge in self._edges:
             codes += numbers >= edge
-        np.copyto(codes, self._first + _BELOW, where=numbers < self._low)
-        np.copyto(codes, self._first + _ABOVE, where=numbers > self._high)
-        np.copyto(codes, self._first + _MISSING, where=~np.isfinite(numbers))
+        np.copyto(codes, self._first + BELOW, where=numbers < self._low)
+        np.copyto(codes, self._first + ABOVE, where=numbers > self._high)
+        np.copyto(codes, self._first + MISSING, where=~np.isfinite(numbers))
         self._mend(codes, numbers, table)
         places[self._lines] = codes + self._starts
 
@@ -157,9 +164,9 @@ class _Numbers:
             for column in np.flatnonzero(np.isnan(numbers[row])).tolist():
                 found, wrong = measured((cells[column],), Measure.VALUE, np.zeros(1))
                 codes[row, column] = (
-                    _special(span.cells, _TYPE) if wrong[0] else int(span.cells.of_numbers(found)[0])
+                    _special(span.cells, TYPE) if wrong[0] else int(span.cells.of_numbers(found)[0])
                 )
 
 
 def _special(cells: Cells, which: int) -> int:
-    return cells.size - 4 + which
+    return cells.size - SPECIAL_CELLS + which

@@ -4,6 +4,8 @@ Decides which stretches make up a window and when a window is warm. Counting row
 replicas counted to the proxy; nothing here reads a clock.
 """
 
+import math
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -25,10 +27,6 @@ class _Stretch(NamedTuple):
     start: float
     length_s: int
 
-    @property
-    def end(self) -> float:
-        return self.start + self.length_s
-
 
 class Rolling:
     """The stretches of one model that anybody counted.
@@ -43,6 +41,7 @@ class Rolling:
         self.recents = recents
         self.bucket_s = bucket_s
         self._stretches: dict[_Stretch, dict[str, AnyTally]] = {}
+        self._ordered: dict[int, list[_Stretch]] = {}
         self._edge = 0.0
         self._changes = 0
         self._windows: dict[float, list[_Stretch]] = {}
@@ -64,6 +63,8 @@ class Rolling:
         stretch = _Stretch(float(bucket * length_s), length_s)
         if self._stretches.get(stretch) == tallies:
             return
+        if stretch not in self._stretches:
+            insort(self._ordered.setdefault(length_s, []), stretch)
         kept: dict[str, AnyTally] = {}
         add_to(kept, tallies)  # a copy: the caller may go on counting
         self._stretches[stretch] = kept
@@ -77,7 +78,7 @@ class Rolling:
         if edge != self._edge or self._changes != self._summed:
             self._edge = edge
             self._forget(now)
-            self._since = self._counted_since()
+            self._since = self._counted_since() if self.recents.each else {}
             self._sums.clear()
             self._windows.clear()
             self._summed = self._changes
@@ -88,11 +89,10 @@ class Rolling:
 
     def _values(self) -> dict[str, Cell]:
         found: dict[str, Cell] = {}
-        fresh = [each for each in self._stretches if self._fresh(each)]
+        fresh = self._between(self.bucket_s, self._settled)
         for one in self.recents.each:
             start = self._edge - one.window_s
-            since = self._since.get(one.key)
-            if since is None or since > start:
+            if self._since.get(one.key, math.inf) > start:
                 continue
             if one.window_s not in self._windows:
                 self._windows[one.window_s] = self._chosen(start, one.window_s)
@@ -128,17 +128,20 @@ class Rolling:
         coarse = [(DAY_S, HOURLY_S), (HOUR_S, FINE_S)]
         lengths = [length for length, shortest in coarse if window_s > shortest and length > self.bucket_s]
         chosen: list[_Stretch] = []
-        taken: set[tuple[int, float]] = set()
+        taken: list[tuple[int, set[float]]] = []
         for length in (*lengths, self.bucket_s):
-            for stretch in self._stretches:
-                # An hour that holds a fresh bucket is left to its buckets, or they would count twice.
-                if stretch.length_s != length or stretch.start < start or stretch.end > self._settled:
-                    continue
-                if any((each, stretch.start // each) in taken for each in lengths):
-                    continue
-                chosen.append(stretch)
-            taken |= {(length, each.start // length) for each in chosen if each.length_s == length}
+            # An hour that holds a fresh bucket is left to its buckets, or they would count twice.
+            own = self._between(length, start, self._settled)
+            for longer, starts in taken:
+                own = [each for each in own if each.start // longer not in starts]
+            taken.append((length, {each.start // length for each in own}))
+            chosen += own
         return chosen
+
+    def _between(self, length_s: int, start: float, end: float = math.inf) -> list[_Stretch]:
+        """Return the stretches of a length that lie between two moments, in order."""
+        ordered = self._ordered.get(length_s, [])
+        return ordered[bisect_left(ordered, (start,)) : bisect_left(ordered, (end - length_s, math.inf))]
 
     def _sum(self, key: str, stretches: Iterable[_Stretch]) -> AnyTally | None:
         found = [self._stretches[stretch].get(key) for stretch in stretches]
@@ -147,14 +150,15 @@ class Rolling:
     def _counted_since(self) -> dict[str, float]:
         """Return since when each key has been counted without a gap. A stretch without traffic is none."""
         since: dict[str, float] = {}
-        ended: set[str] = set()
-        known = frozenset(self.recents.keys)
-        for stretch in sorted(self._plain(), key=lambda each: each.end, reverse=True):
-            counted = self._stretches[stretch]
-            ended |= known - counted.keys()
-            for key in counted.keys() - ended:
-                since[key] = min(stretch.start, since.get(key, stretch.start))
-        return since
+        counted, oldest = set(self.recents.keys), math.inf
+        # What a stretch sums up to is its end.
+        for stretch in sorted(self._plain(), key=sum, reverse=True):
+            ended = counted - self._stretches[stretch].keys()
+            if ended:
+                since |= dict.fromkeys(ended, oldest)
+                counted -= ended
+            oldest = min(oldest, stretch.start)
+        return since | dict.fromkeys(counted, oldest)
 
     def _plain(self) -> list[_Stretch]:
         """Return the stretches that are not known in shorter ones: a key may have been counted in a part of them."""
@@ -168,6 +172,9 @@ class Rolling:
         return [each for each in self._stretches if (each.length_s, each.start // each.length_s) not in known]
 
     def _forget(self, now: float) -> None:
-        old = [each for each in self._stretches if each.end < now - _KEPT_S.get(each.length_s, _KEPT_FINE_S)]
-        for each in old:
-            del self._stretches[each]
+        for length_s, ordered in self._ordered.items():
+            edge = now - _KEPT_S.get(length_s, _KEPT_FINE_S) - length_s
+            old = bisect_left(ordered, (edge,))
+            for each in ordered[:old]:
+                del self._stretches[each]
+            del ordered[:old]

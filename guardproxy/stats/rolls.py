@@ -44,13 +44,15 @@ class Rolls:
         return len(self._entries)
 
     def changed(self, resolution: int, number: int) -> None:
-        """Note that something was counted in a stretch: the one that it is a part of is to be summed up."""
+        """Note that something was counted in a stretch: the one that it is a part of is to be summed up, if it was already, at once."""
         place = next(place for place, level in enumerate(self._levels) if level.resolution == resolution)
         if place + 1 == len(self._levels):
             return
         key = (place + 1, number * resolution // self._levels[place + 1].resolution)
-        if key not in self._entries:
-            self._entries[key] = _Entry()
+        entry = self._entries.setdefault(key, _Entry())
+        if entry.again:
+            entry.again = False
+            entry.tries.insert(0, float("-inf"))
         while len(self._entries) > MAX_ENTRIES:
             self._entries.popitem(last=False)
             self.forgotten += 1

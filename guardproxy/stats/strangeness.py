@@ -4,7 +4,9 @@ Decides the limit beyond which an answer is unusual (a quantile of what was seen
 limit would show, and which fallback `auto` takes. All of it is of one process: another replica learns its own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +22,10 @@ GENERATION: Final = 50_000
 """Answers after which the older half of what was seen is forgotten."""
 MIN_SCORED: Final = 100
 """Answers before `auto` takes what erred least; until then it takes the median of the three."""
-ESTIMATES: Final = ("last_good", "rolling_median", "seasonal", "median_of_three")
+ESTIMATES: Final[Mapping[str, str]] = MappingProxyType(
+    {"last_good": "last", "rolling_median": "median", "seasonal": "seasonal", "median_of_three": "usual"}
+)
+"""What may stand in for an answer, each with what `Expected` calls it."""
 DEFAULT_ESTIMATE: Final = "median_of_three"
 _MEMORY: Final = 10_000.0
 _FAULTS: Final = {"x10": 10.0, "/10": 0.1, "zero": 0.0}
@@ -121,9 +126,8 @@ class Errors:
             return
         self.count += int(np.count_nonzero(known))
         self.answers += float(np.abs(values[known]).sum())
-        estimates = (expected.last, expected.median, expected.seasonal, expected.usual)
-        for name, estimate in zip(ESTIMATES, estimates, strict=True):
-            self.sums[name] += float(np.abs(values[known] - estimate[known]).sum())
+        for name, attribute in ESTIMATES.items():
+            self.sums[name] += float(np.abs(values[known] - getattr(expected, attribute)[known]).sum())
         if self.count >= _MEMORY:
             self.count /= 2
             self.answers /= 2

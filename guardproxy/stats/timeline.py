@@ -77,9 +77,10 @@ class Timeline:
 
     def windows(self, now: float) -> Mapping[str, Counted]:
         """Return the windows that end with the bucket of `now`."""
-        self._forget(now)
         end = (int(now // self._bucket_s) + 1) * self._bucket_s
-        self._settled = end - FRESH * self._bucket_s
+        if self._settled != end - FRESH * self._bucket_s:
+            self._settled = end - FRESH * self._bucket_s
+            self._forget(now)
         return {name: self._window(name, now - length, end) for name, length in WINDOWS.items()}
 
     def season_rows(self, window: Counted) -> Floats:

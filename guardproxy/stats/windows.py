@@ -13,6 +13,7 @@ import numpy as np
 
 from guardproxy.decision import Decision, Outcome, Verdict
 from guardproxy.profile.check import BoundCheck, Check, compile_check
+from guardproxy.profile.joint_bound import Numbers, numbers_of
 from guardproxy.profile.model import Profile
 from guardproxy.rules.kpis import CompiledKpis, Kpis
 from guardproxy.stats.kpis import KpiTally
@@ -64,6 +65,9 @@ class ModelWindows:
         self._kpis = kpis
         self._bound_kpis: dict[tuple[tuple[str, ...], tuple[str, ...]], Kpis] = {}
         self.fields_dropped = 0
+        self.rows_unjudged = 0
+        self._profile = profile
+        self._joints: dict[tuple[str, ...], Numbers | None] = {}
         self._buckets: deque[_Bucket] = deque(maxlen=BUCKETS)
         self._totals = _Bucket(0.0)
         self._features = (
@@ -102,6 +106,7 @@ class ModelWindows:
             },
             "total": _counts(self._totals),
             "fields_dropped": self.fields_dropped,
+            "rows_unjudged": self.rows_unjudged,
         }
 
     def _bucket(self, start: float) -> _Bucket:
@@ -114,7 +119,8 @@ class ModelWindows:
 
     def _tally(self, bucket: _Bucket, samples: Sequence[Sample]) -> None:
         features = [(s.features, s) for s in samples if s.features is not None]
-        self._tally_side(bucket.features, features, self._features)
+        for table in self._tally_side(bucket.features, features, self._features):
+            self.rows_unjudged += self._unjudged(table)
         outputs = [(s.predictions, s) for s in samples if s.predictions is not None]
         self._tally_side(bucket.outputs, outputs, self._outputs)
         if self._kpis is not None and self._kpis.each:
@@ -147,12 +153,15 @@ class ModelWindows:
 
     def _tally_side(
         self, target: dict[str, FieldTally], tables: list[tuple[Table, Sample]], check: Check | None
-    ) -> None:
+    ) -> list[Table]:
+        """Tally one side, and return its tables, one per shape."""
         shapes: dict[tuple[str, ...], list[tuple[Table, Sample]]] = {}
+        stacked = []
         for table, sample in tables:
             shapes.setdefault(table.fields, []).append((table, sample))
         for fields, group in shapes.items():
             table = stack_tables([each for each, _ in group])
+            stacked.append(table)
             bound = None if check is None else self._bind(check, fields)
             positions = None
             if bound is not None:
@@ -172,6 +181,18 @@ class ModelWindows:
                     _present(table, name, index),
                     None if positions is None or name not in lines else positions[lines[name]],
                 )
+        return stacked
+
+    def _unjudged(self, table: Table) -> int:
+        """Return how many rows lack too many numbers for the profile's joint check."""
+        if self._profile is None:
+            return 0
+        if table.fields not in self._joints:
+            if len(self._joints) >= MAX_SHAPES:
+                self._joints.clear()
+            self._joints[table.fields] = numbers_of(self._profile, table.fields)
+        numbers = self._joints[table.fields]
+        return 0 if numbers is None else numbers.unjudged(table)
 
     def _bind(self, check: Check, fields: tuple[str, ...]) -> BoundCheck:
         key = (id(check), fields)
@@ -220,7 +241,7 @@ def _merge(target: _Bucket, source: _Bucket) -> None:
         del target.verdicts[next(iter(target.verdicts))]
 
 
-def moment_of(sample: Sample, offset: float = 0.0) -> float:
+def time_of(sample: Sample, offset: float = 0.0) -> float:
     """Return when an exchange happened; it arrived by a clock that is `offset` seconds behind."""
     return sample.at + offset if sample.happened is None else sample.happened
 
@@ -231,10 +252,10 @@ def times_of(samples: Sequence[Sample], rows: Sequence[int], offset: float = 0.0
     if not [each for each in times if each is not None]:
         if happened.count(None) == len(happened):
             return np.repeat(np.array(at) + offset, rows)
-        return np.repeat(np.array([moment_of(sample, offset) for sample in samples]), rows)
+        return np.repeat(np.array([time_of(sample, offset) for sample in samples]), rows)
     return np.concatenate(
         [
-            np.full(number, moment_of(sample, offset))
+            np.full(number, time_of(sample, offset))
             if sample.times is None or len(sample.times) != number
             else sample.times
             for sample, number in zip(samples, rows, strict=True)

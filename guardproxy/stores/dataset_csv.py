@@ -18,7 +18,7 @@ import numpy as np
 from guardproxy.profile.columns import Batch, Column, NumberColumn, TextColumn
 from guardproxy.profile.learn import MAX_FIELDS
 from guardproxy.stores import dataset_file
-from guardproxy.stores.dataset_file import Dataset, DatasetError, Metered, coded, floats, refuse_equal
+from guardproxy.stores.dataset_file import CUT, Dataset, DatasetError, Metered, coded, floats, refuse_equal
 
 HEADER_BYTES: Final = 1024 * 1024
 MISSING: Final = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "<NA>")
@@ -29,7 +29,6 @@ _SURELY_TEXT: Final = 100
 """A column with this many different texts and no number in one stretch is not tried as numbers again."""
 
 _DELIMITERS: Final = (",", "\t", ";", "|")
-_CUT: Final = "the file is cut short or damaged: copy or write it again"
 
 
 class CsvDataset(Dataset):
@@ -91,7 +90,7 @@ class CsvDataset(Dataset):
             start = self._plain().read(HEADER_BYTES)
             self._file.seek(0)
         except (OSError, EOFError, zlib.error):
-            raise DatasetError(f"{self.path}: this is no gzip file, or {_CUT}") from None
+            raise DatasetError(f"{self.path}: this is no gzip file, or {CUT}") from None
         line, end, _ = start.partition(b"\n")
         if not end and len(start) == HEADER_BYTES:
             raise DatasetError(
@@ -148,7 +147,7 @@ class CsvDataset(Dataset):
         for part, (wrong, sentence) in _FAULTS.items():
             if part in words:
                 return DatasetError(f"{self.path}: {self._where(wrong)}{sentence}")
-        return DatasetError(f"{self.path}: {words[:300]}; {_CUT}")
+        return DatasetError(f"{self.path}: {words[:300]}; {CUT}")
 
     def _where(self, wrong: "_Wrong | None") -> str:
         """Go through the file once more, slowly, to say where the first wrong row is; nothing when it is not found."""
@@ -237,7 +236,7 @@ _FAULTS: Final[dict[str, tuple[_Wrong | None, str]]] = {
         _endless,
         f"a line is longer than {dataset_file.BLOCK_BYTES // 1024**2} MiB; is a quote never closed?",
     ),
-    "zlib": (None, _CUT),
+    "zlib": (None, CUT),
 }
 
 _PREPARATIONS: Final[tuple[Callable[[Any, Any], Any], ...]] = (

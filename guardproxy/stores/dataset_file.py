@@ -20,6 +20,7 @@ from guardproxy.source import did_you_mean
 from guardproxy.table import Floats
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
+CUT: Final = "the file is cut short or damaged: copy or write it again"
 
 
 class DatasetError(GuardproxyError):

@@ -10,12 +10,10 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from guardproxy.profile.columns import ArrayColumn, Batch, Column, NumberColumn
-from guardproxy.stores.dataset_file import Dataset, DatasetError, Metered, coded, floats, refuse_equal
+from guardproxy.stores.dataset_file import CUT, Dataset, DatasetError, Metered, coded, floats, refuse_equal
 
 MAGIC: Final = b"PAR1"
 BATCH_ROWS: Final = 65_536
-
-_CUT: Final = "the file is cut short or damaged: copy or write it again"
 
 
 class ParquetDataset(Dataset):
@@ -29,7 +27,7 @@ class ParquetDataset(Dataset):
         try:
             self._parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path}: the end of this Parquet file cannot be read; {_CUT}") from error
+            raise DatasetError(f"{path}: the end of this Parquet file cannot be read; {CUT}") from error
         schema = self._parquet.schema_arrow
         self._readers = {field.name: read for field in schema if (read := _reader_of(field.type)) is not None}
         for field in schema:
@@ -56,7 +54,7 @@ class ParquetDataset(Dataset):
             self._file.seek(0)
             self.sha256 = Metered(self._file, self).finish()
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{self.path}: {self._damage(done)}; {_CUT}") from error
+            raise DatasetError(f"{self.path}: {self._damage(done)}; {CUT}") from error
 
     def _damage(self, done: int) -> str:
         """Say which column cannot be read, and in which rows."""

@@ -2,12 +2,14 @@
 
 Decides how long a write may still be lost: a primary acknowledges it before its replica has it, and one that is being
 replaced acknowledges for a while what nobody will have. Writing again is harmless, as each blob is all that its writer has counted.
+Sums are left out: any replica writes them, so an old one could take the place of another's newer one. Each is written a second time anyway.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from guardproxy.stats.rollup import SUM
 from guardproxy.stores.statistics import BucketKey, BucketWrite
 
 AGAIN_S: Final = 30.0
@@ -24,7 +26,7 @@ class Again:
 
     def acknowledged(self, writes: Sequence[BucketWrite], at: float) -> None:
         """Note writes that were acknowledged at `at` (seconds of any clock that goes on)."""
-        for write in writes:
+        for write in (each for each in writes if each.writer != SUM):
             name = (write.key, write.writer)
             self._writes.pop(name, None)
             self._writes[name] = (at, write)

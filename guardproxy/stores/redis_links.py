@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenError
 from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 
+from guardproxy.stores.patience import patience
 from guardproxy.stores.redis_errors import unwrapped
 from guardproxy.stores.redis_urls import RedisAddress, Server
 
@@ -116,7 +117,7 @@ async def _exchange(link: AbstractConnection, commands: Sequence[Command]) -> li
     if link.is_connected and await _is_stale(link):
         await link.disconnect(nowait=True)
     await link.connect()  # type: ignore[no-untyped-call]
-    async with asyncio.timeout(EXCHANGE_S):
+    async with patience(EXCHANGE_S):
         # hiredis packs ten times faster than the connection's own method; this is the loop that answers requests.
         await link.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
         return [await _reply(link) for _ in commands]

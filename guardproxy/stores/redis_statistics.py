@@ -5,7 +5,6 @@ them to `redis_topology`, entities to `redis_entities`. A state is swapped by a 
 that it follows a cluster's redirections like every other command (a WATCH would need a connection of its own and two).
 """
 
-import asyncio
 import os
 import statistics
 import time
@@ -17,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from guardproxy.errors import StoreError
 from guardproxy.stores.names import plain_name, safe_name
+from guardproxy.stores.patience import patience
 from guardproxy.stores.redis_again import Again
 from guardproxy.stores.redis_entities import fields_of, pull_records, push_records
 from guardproxy.stores.redis_errors import HOPELESS, is_wrong_type, sentence
@@ -265,7 +265,7 @@ class RedisStatistics:
 
     async def _call(self, work: Coroutine[object, object, T]) -> T:
         try:
-            async with asyncio.timeout(CALL_S):
+            async with patience(CALL_S):
                 result = await work
         except (RedisError, OSError) as error:
             problem = f"Redis at {self._shown()} {sentence(error)}"

@@ -1,13 +1,12 @@
 """The tables of the SQLite store, and how an older file becomes a current one.
 
-Decides the shape on disk as a table of migrations: entry n brings a file from version n to n + 1. The version stands in
-SQLite's `user_version`, the owner in its `application_id`.
+Decides the shape on disk as a table of migrations: entry n brings a file from version n to n + 1. How that is done is left to
+`sqlite_file`.
 """
 
-import sqlite3
 from typing import Final
 
-from guardproxy.errors import StoreError
+from guardproxy.stores.sqlite_file import Kind
 
 APPLICATION_ID: Final = 0x47524450  # "GRDP"
 
@@ -83,33 +82,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 
 VERSION: Final = len(MIGRATIONS)
 
-
-def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the file to VERSION, in one transaction. Raises StoreError when it is not ours or is newer."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        version = _version(connection, path)
-        for step in MIGRATIONS[version:]:
-            for statement in step:
-                connection.execute(statement)
-        if version < VERSION:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _version(connection: sqlite3.Connection, path: str) -> int:
-    owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
-    if owner != APPLICATION_ID and (owner or version or tables):
-        raise StoreError(f"{path} is another program's database; name another file in `store`")
-    if version > VERSION:
-        raise StoreError(
-            f"{path} was written by a newer guardproxy (its version {version}, known here {VERSION}); "
-            "run that release, or name another file in `store`"
-        )
-    return version
+KIND: Final = Kind(
+    APPLICATION_ID,
+    MIGRATIONS,
+    foreign="name another file in `store`",
+    newer="run that release, or name another file in `store`",
+    damaged="restore a copy or move it away",
+)
+"""What a file of holds is."""

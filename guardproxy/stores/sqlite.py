@@ -27,12 +27,12 @@ from guardproxy.stores.contract import (
     StoreStatus,
 )
 from guardproxy.stores.reserve import Reserve
-from guardproxy.stores.schema import VERSION, migrate
+from guardproxy.stores.schema import KIND, VERSION
+from guardproxy.stores.sqlite_file import bring_up, refuse_damaged
 from guardproxy.stores.worker import Worker
 from guardproxy.units import format_size
 
 _MIB: Final = 1024 * 1024
-_CHECKED_BYTES: Final = 64 * _MIB
 _KEYS: Final[Mapping[Order, tuple[str, ...]]] = {
     Order.PRIORITY: ("-severity", "expires_at", "id"),
     Order.RECENT: ("-created_at", "id"),
@@ -214,8 +214,8 @@ class SqliteHoldStore:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {16 * _MIB}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {self._journal_pages()}")
-            self._check(connection)
-            migrate(connection, str(self._path))
+            refuse_damaged(connection, self._path, KIND)
+            bring_up(connection, self._path, KIND)
             self._open_holds = _count_open(connection)
             self._reserve.take()
         except BaseException:
@@ -228,16 +228,6 @@ class SqliteHoldStore:
         if self._options.reserve_bytes == 0:
             return 1000
         return max(64, min(1000, self._options.reserve_bytes // 4 // 4096))
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        """Refuse a damaged file at once rather than in the middle of the night (a small one; it is read whole)."""
-        if self._path.stat().st_size > _CHECKED_BYTES:
-            return
-        finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if finding != "ok":
-            raise StoreError(
-                f"{self._path} is damaged ({' '.join(finding.split())[:200]}); restore a copy or move it away"
-            )
 
     def _insert(
         self, connection: sqlite3.Connection, rows: Sequence[tuple[Sequence[Any], Sequence[Any]]]

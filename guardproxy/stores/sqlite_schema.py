@@ -1,12 +1,11 @@
 """The tables of statistics in SQLite.
 
-Decides their shape on disk and whether a file is ours. What is written into them is left to `sqlite_statistics`.
+Decides their shape on disk. What is written into them is left to `sqlite_statistics`.
 """
 
-import sqlite3
 from typing import Final
 
-from guardproxy.errors import StoreError
+from guardproxy.stores.sqlite_file import Kind
 
 APPLICATION_ID: Final = 0x47524453  # "GRDS"
 VERSION: Final = 1
@@ -72,32 +71,11 @@ _TABLES: Final = (
 )
 
 
-def make_tables(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables of a new file, in one transaction. Raises StoreError when the file is not ours or is newer."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if _is_new(connection, path):
-            for statement in _TABLES:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _is_new(connection: sqlite3.Connection, path: str) -> bool:
-    owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
-    if owner != APPLICATION_ID and (owner or version or tables):
-        raise StoreError(
-            f"{path} is another program's database; name another file in `statistics: {{store}}`"
-        )
-    if version > VERSION:
-        raise StoreError(
-            f"{path} was written by a newer guardproxy (its version {version}, known here {VERSION}); "
-            "run that release, or move the file away: statistics begin anew"
-        )
-    return version == 0
+KIND: Final = Kind(
+    APPLICATION_ID,
+    (_TABLES,),
+    foreign="name another file in `statistics: {store}`",
+    newer="run that release, or move the file away: statistics begin anew",
+    damaged="move it away: statistics begin anew, holds are not in it",
+)
+"""What a file of statistics is."""

@@ -4,18 +4,20 @@ Decides the SQL, when what has expired goes, and which entities go at the bound.
 `worker`, the tables to `sqlite_schema`. The file survives a killed process; a power cut may cost the last second.
 """
 
-import asyncio
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from guardproxy.errors import StoreError
 from guardproxy.stores.names import plain_name, safe_name
+from guardproxy.stores.patience import patience
 from guardproxy.stores.reserve import Reserve
-from guardproxy.stores.sqlite_schema import make_tables
+from guardproxy.stores.sqlite_file import bring_up, refuse_damaged
+from guardproxy.stores.sqlite_schema import KIND
 from guardproxy.stores.standing import Clock, Standing
 from guardproxy.stores.statistics import (
     MAX_BLOB,
@@ -40,7 +42,6 @@ PURGE_ROWS: Final = 2_000
 """Most rows of a table that one purge deletes; the next call goes on where more have expired."""
 MAX_WAITING: Final = 64
 """Most calls that wait for the file; one more is a StoreDownError."""
-_CHECKED_BYTES: Final = 64 * 1024 * 1024
 
 _PUT: Final = (
     "INSERT INTO buckets VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
@@ -78,6 +79,7 @@ class SqliteStatistics:
         self._clock = clock
         self._standing = Standing("sqlite", clock)
         self._purged_at = clock()
+        self._unsure = deque[tuple[str, str]](maxlen=MAX_WAITING)
         reserve = Reserve(path.with_name(path.name + ".reserve"), size=0, low_water=0)
         self._worker = Worker(str(path), self._connect, reserve, max_waiting=MAX_WAITING)
 
@@ -151,7 +153,10 @@ class SqliteStatistics:
         return await self._call(self._worker.write(work))
 
     async def report(self, model: str, event_id: str, event: bytes) -> bool:
-        """Append an event once per id; see `StatisticsStore.report`."""
+        """Append an event once per id; see `StatisticsStore.report`.
+
+        What was given up is done all the same, later; so who reports it again hears True once, even if it was another's before.
+        """
         check_blob(event, "an event")
         model, event_id = safe_name(model), safe_name(event_id)
 
@@ -163,7 +168,15 @@ class SqliteStatistics:
             connection.execute(_FORGET_EVENTS, (model, model, MAX_EVENTS))
             return True
 
-        return await self._call(self._worker.write(work))
+        try:
+            new = await self._call(self._worker.write(work))
+        except StoreDownError:
+            self._unsure.append((model, event_id))
+            raise
+        if (model, event_id) in self._unsure:
+            self._unsure.remove((model, event_id))
+            return True
+        return new
 
     async def events(self, model: str, limit: int = 100) -> Sequence[tuple[str, bytes]]:
         """Return the newest events first; see `StatisticsStore.events`."""
@@ -207,7 +220,7 @@ class SqliteStatistics:
 
     async def _call(self, work: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(CALL_S):
+            async with patience(CALL_S):
                 result = await work
         except TimeoutError:
             problem = f"{self._path} did not answer within {CALL_S} s; see whether its disk is slow or another process keeps it"
@@ -236,23 +249,12 @@ class SqliteStatistics:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA journal_size_limit = 16777216")
-            self._check(connection)
-            make_tables(connection, str(self._path))
+            refuse_damaged(connection, self._path, KIND)
+            bring_up(connection, self._path, KIND)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        """Refuse a damaged file at once (a small one; it is read whole)."""
-        if self._path.stat().st_size > _CHECKED_BYTES:
-            return
-        finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if finding != "ok":
-            raise StoreError(
-                f"{self._path} is damaged ({' '.join(finding.split())[:200]}); "
-                "move it away: statistics begin anew, holds are not in it"
-            )
 
 
 def _key(key: BucketKey) -> tuple[str, str, str, int, int]:

@@ -109,7 +109,7 @@ SIGNALS: dict[str, Any] = {
                 },
                 {
                     "field": "temperature", "state": "alarm",
-                    "sentence": "moved up: 41 % of rows lie above 26, 16 % did (since 14:05)", "ordered": 6, "specials": 4,
+                    "sentence": "moved up: 41 % of rows lie above 26, 16 % before (since 14:05)", "ordered": 6, "specials": 4,
                     "rows": {"1h": 812, "24h": 10_024},
                     "cells": _cells(_EVEN, [0.02, 0.05, 0.1, 0.17, 0.24, 0.41, 0.0, 0.0, 0.01, 0.0], _EVEN),
                 },
@@ -137,7 +137,7 @@ DRIFT: dict[str, Any] = {
                 {
                     "field": "temperature", "state": "alarm",
                     "alarm": {
-                        "raised_at": "2026-05-28T20:26:00Z", "message": "moved up: 41 % of rows lie above 26, 16 % did", "effect": 0.42,
+                        "raised_at": "2026-05-28T20:26:00Z", "message": "moved up: 41 % of rows lie above 26, 16 % before", "effect": 0.42,
                         "direction": "up", "cells": [{"cell": "26 to 38", "before": 0.16, "now": 0.41}],
                     },
                     "rows": {"1h": 812, "24h": 10_024}, "effect": 0.42, "p": 0.0001, "margin": 0.0003,

@@ -59,3 +59,18 @@ def test_intervals_are_labelled_at_their_edges() -> None:
     chart = chart_of([CellShares(name, 0.25, 0.2, 0.3, None, None) for name in ends], ordered=True)
     assert chart is not None
     assert [label.text for label in chart.labels] == ["-5", "2", "90"]
+
+
+def test_labels_that_find_no_room_on_a_narrow_screen_are_told_apart() -> None:
+    def crowded(names: list[str], *, ordered: bool) -> bool:
+        chart = chart_of([CellShares(name, 0.1, 0.05, 0.2, None, None) for name in names], ordered=ordered)
+        assert chart is not None
+        return chart.crowded
+
+    carriers = [f"C{digit}" for digit in range(16)]
+    assert not crowded(carriers, ordered=False)
+    assert crowded([f"{name}{name}" for name in carriers], ordered=False)
+    assert not crowded(["-5 to 0", "0 to 2"], ordered=True)
+    assert crowded(
+        [f"{'9' * 20} to {'9' * 21}", f"{'9' * 21} to {'9' * 30}", f"{'9' * 30} to {'9' * 31}"], ordered=True
+    )

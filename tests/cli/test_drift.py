@@ -33,21 +33,20 @@ def test_what_drifts_is_said_and_the_command_fails(drift: Drift) -> None:
     assert done.code == 1
     first, second, empty, titles, row = done.out.splitlines()
     assert first == (
-        "bike-demand: drift since 2026-05-28 20:26:00 UTC: temperature of bike-demand has moved up "
-        "(2 fields: 1 drift, 1 as learned)"
+        "bike-demand: drift, alarm raised 2026-05-28 20:26:00 UTC (2 fields: 1 drift, 1 as learned)"
     )
-    assert (second, empty) == ("other: no drift (1 field: 1 nothing learned)", "")
-    assert titles.split() == ["model", "field", "state", "effect", "rows", "24h", "since"]
+    assert (second, empty) == ("other: no drift (1 field: 1 not compared)", "")
+    assert titles.split() == ["model", "field", "state", "effect", "rows", "24h", "raised"]
     cells = [cell for cell in row.split("  ") if cell]
     assert [cell.strip() for cell in cells] == [
         "bike-demand", "temperature", "drift", "0.42", "10,024", "2026-05-28 20:26:00 UTC",
-        "moved up: 41 % of rows lie above 26, 16 % did",
+        "moved up: 41 % of rows lie above 26, 16 % before",
     ]  # fmt: skip
 
 
 def test_where_nothing_drifts_the_command_succeeds(drift: Drift) -> None:
     done = drift("--model", "other")
-    assert (done.code, done.out) == (0, "other: no drift (1 field: 1 nothing learned)\n")
+    assert (done.code, done.out) == (0, "other: no drift (1 field: 1 not compared)\n")
 
 
 def test_every_field_is_listed_where_that_is_asked_the_most_urgent_first(drift: Drift) -> None:
@@ -57,7 +56,7 @@ def test_every_field_is_listed_where_that_is_asked_the_most_urgent_first(drift: 
         ["bike-demand", "humidity"],
         ["other", "x"],
     ]
-    assert rows[2].split() == ["other", "x", "nothing", "learned", "-", "-", "-"]
+    assert rows[2].split() == ["other", "x", "not", "compared", "-", "-", "-"]
 
 
 def test_a_programs_form_is_the_servers_own(drift: Drift) -> None:

@@ -110,10 +110,17 @@ def test_the_data_are_never_replaced(data: Path) -> None:
     assert data.read_bytes() == before
 
 
-def test_a_place_that_cannot_be_written_is_said(data: Path, tmp_path: Path) -> None:
-    result = run(data, "--model", "m", "--out", tmp_path / "no" / "such" / "p.yaml")
+def test_the_folder_of_a_profile_is_made(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "no" / "such" / "p.yaml"
+    assert run(data, "--model", "m", "--out", out).exit_code == 0
+    assert out.is_file()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_read(data: Path, tmp_path: Path) -> None:
+    result = run(tmp_path / "none.csv", "--model", "m", "--out", data / "p.yaml")
     assert result.exit_code == 2
-    assert "No such file" in result.output
+    assert "its folder cannot be made" in result.output
+    assert result.output.count("\n") == 1
 
 
 def test_a_broken_profile_is_shown_with_its_problems(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Many files, parts and merging: what they come to is what one pass over all the rows comes to."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from guardproxy.cli import learn_parts
+from guardproxy.cli.learn_out import InputError
+from guardproxy.cli.learn_parts import merge_parts
+from guardproxy.profile.columns import NumberColumn
 from guardproxy.profile.document import parse_profile
+from guardproxy.profile.learn import HOLD_BACK, Learner
 from guardproxy.profile.model import Profile
+from guardproxy.profile.parts import dump_part, load_part
 from tests.cli.run import Shell
 
 WORDS = ("--model", "demand", "--target", "demand", "--time", "when", "--key", "shop")
@@ -203,3 +210,40 @@ def test_options_that_do_not_go_together_are_usage_mistakes(
     assert done.code == 2
     assert "Error: " in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_parts_are_merged_in_the_memory_of_a_few(tmp_path: Path) -> None:
+    parts = []
+    for number in range(60):
+        learner = Learner("demand", rng=np.random.default_rng(number))
+        learner.update({"x": NumberColumn(np.random.default_rng(number).normal(size=HOLD_BACK))})
+        parts.append(tmp_path / f"{number}.part")
+        parts[-1].write_bytes(dump_part(learner.state()))
+    tracemalloc.start()
+    states = [load_part(part.read_bytes(), part.name) for part in parts]
+    together = tracemalloc.get_traced_memory()[0]
+    del states
+    tracemalloc.reset_peak()
+    merge_parts(tuple(parts), tmp_path / "whole.part", part=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert load_part((tmp_path / "whole.part").read_bytes(), "whole").rows == 60 * HOLD_BACK
+    assert peak < together / 2
+
+
+def test_a_part_that_changes_between_two_looks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = tuple(tmp_path / f"{number}.part" for number in range(2))
+    for number, part in enumerate(parts):
+        learner = Learner("demand", rng=np.random.default_rng(number))
+        learner.update({"x": NumberColumn(np.arange(200.0) + number)})
+        part.write_bytes(dump_part(learner.state()))
+
+    def then_changed(paths: tuple[Path, ...], hashes: list[str]) -> None:
+        paths[1].write_bytes(paths[0].read_bytes())
+
+    monkeypatch.setattr(learn_parts, "_refuse_twice", then_changed)
+    with pytest.raises(InputError, match="changed while it was read"):
+        merge_parts(parts, tmp_path / "whole.part", part=True)
+    assert not (tmp_path / "whole.part").exists()

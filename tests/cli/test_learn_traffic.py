@@ -77,6 +77,20 @@ def test_what_would_have_been_flagged_is_told_with_examples(shell: Shell, tmp_pa
     assert "(rejected): " in done.out
 
 
+@pytest.mark.parametrize("name", ["x" * 2_000, "\ud800"])
+def test_a_feature_that_a_client_gave_an_endless_name_spoils_no_profile(
+    shell: Shell, tmp_path: Path, name: str
+) -> None:
+    usual = list(traffic(3_500))
+    strange = {"shop": "s1", name: 1.0}
+    odd = exchange(9_000, [strange], [{"demand": 5.0}], at=usual[-1].at + 1)
+    recorded(tmp_path / "r", [*usual, odd])
+    done = shell("learn", "--from-traffic", "r", "--model", "m", "--key", "shop", "--out", "p.yaml")
+    assert done.code == 0, done.err
+    assert list(learned().features) == ["shop", "last_week", "promo", "price"]
+    assert any("names that it cannot" in note for note in learned().notes)
+
+
 def test_rows_that_something_acted_on_are_left_out_and_counted(shell: Shell, tmp_path: Path) -> None:
     usual = list(traffic(3_500))
     bad = [exchange(2_000 + n, [{"shop": "s9", "last_week": -1e9, "promo": True, "price": 1.0}], [{"demand": -5.0}],

@@ -156,6 +156,15 @@ def test_what_it_cannot_start_with_is_said_and_ends_with_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_which_store_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / "guardproxy.yaml").write_text(
+        "upstream: http://127.0.0.1:9\nstatistics: {store: 'sqlite:///no/such/folder.db'}\n"
+    )
+    done = child("serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", folder=tmp_path)
+    assert done.code == 2
+    assert "the store of statistics: the directory of" in done.err
+
+
 def test_a_broken_tokens_file_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "guardproxy.yaml").write_text("upstream: http://127.0.0.1:9\nadmin: {tokens_file: t.yaml}\n")
     assert "t.yaml" in child("serve", *FREE, folder=tmp_path).err

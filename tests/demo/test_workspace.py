@@ -33,6 +33,7 @@ def test_the_configuration_is_one_that_guardproxy_reads(made: Workspace) -> None
     config, problems = parse_config(text, "guardproxy.yaml", made.root, {})
     assert not problems
     assert (config.listen.port, config.admin.port, config.upstream) == (9002, 9003, "http://127.0.0.1:9001")
+    assert config.bucket_s == 3_600, "five weeks in a minute are no drift"
     (route,) = config.routes
     assert route.profile == made.profile
     assert config.rules == made.rules

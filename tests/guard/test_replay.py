@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guardproxy.decision import Verdict
 from guardproxy.guard.recorded import Recorded
 from guardproxy.guard.rejudge import UNANSWERED, Judge, batches, likely_key, make_batch
 from guardproxy.guard.replay import Difference, Replayer, Report
+from guardproxy.profile.model import FieldKind, FieldProfile, Profile, TimeForm
+from guardproxy.rules import load_rulesets
 from guardproxy.rules.rollout import draw
-from tests.guard.recorded import exchange, rules
+from guardproxy.units import format_moment
+from tests.guard.recorded import START, exchange, rules
 
 OLD = """
   - id: cap
@@ -336,3 +340,18 @@ def test_many_exchanges_together_are_judged_as_each_alone(records: list[Recorded
             span = slice(int(batch.starts[owner]), int(batch.starts[owner + 1]))
             np.testing.assert_array_equal(together.verdicts[:, span], alone[record.id].verdicts)
             np.testing.assert_array_equal(together.outcomes[span], alone[record.id].outcomes)
+
+
+def test_a_moment_is_as_old_as_it_was_in_its_own_exchange() -> None:
+    made = FieldProfile("made", FieldKind.TIMESTAMP, rows=100, low=0.0, high=120.0, formats=(TimeForm.ISO,))
+    profile = Profile("m", "12345678", 100, 0.001, {"made": made})
+    text = "guardproxy: 1\nmodel: m\nowner: ops\nrules:\n  - {id: inside, profile: {fields: features.*}}\n"
+    ruleset = load_rulesets({"m.guard.yaml": text}, profiles={"m": profile})[0]["m"]
+    records = [
+        exchange(number, [{"made": format_moment(START + 60.0 * number - age)}], [{"y": 1.0}])
+        for number, age in ((0, 60.0), (50, 60.0), (55, 1_000.0))
+    ]
+    (batch,) = batches(records)
+    judged = Judge(ruleset, profile).judge(batch)
+    verdicts = judged.verdicts[[rule.id for rule in judged.rules].index("inside")]
+    assert [Verdict(code) for code in verdicts.tolist()] == [Verdict.OK, Verdict.OK, Verdict.VIOLATED]

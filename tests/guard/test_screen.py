@@ -14,6 +14,7 @@ from guardproxy.errors import DecodeError, UnalignedError
 from guardproxy.guard import Guard, screen_request, screen_response
 from guardproxy.guard.resolve import MAX_FINDINGS, MAX_HELD_ROWS, MAX_ROW_FINDINGS
 from guardproxy.message import Message
+from guardproxy.profile.model import FieldKind, FieldProfile, Profile, TimeForm
 from guardproxy.rules import load_rulesets
 from guardproxy.table import Cell
 
@@ -26,7 +27,7 @@ class Remembered:
     def __init__(self, answers: Mapping[Cell, Mapping[str, Cell]]) -> None:
         self.answers = answers
 
-    def previous(self, by: tuple[str, ...], entity: tuple[Cell, ...]) -> Mapping[str, Cell] | None:
+    def previous(self, by: tuple[str, ...], entity: tuple[Cell, ...], at: float) -> Mapping[str, Cell] | None:
         return self.answers.get(entity[0])
 
 
@@ -266,3 +267,36 @@ def test_one_row_and_many_rows_come_to_the_same_outcomes(values: list[float]) ->
         alone, read_alone = decide(guard, [{"x": 1.0}], [value])
         assert outcomes(alone) == [outcomes(together)[row]]
         assert read_alone == [read[row]]
+
+
+AGED = FieldProfile("made", FieldKind.TIMESTAMP, rows=1_000, low=0.0, high=7_200.0, formats=(TimeForm.ISO,))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_moment_is_as_old_as_its_row_was_when_that_happened(rows: int) -> None:
+    profile = Profile("m", "12345678", 1_000, 0.001, {"made": AGED})
+    text = "guardproxy: 1\nmodel: m\nowner: ops\nrules:\n  - {id: inside, profile: {fields: features.*}, action: reject}\n"
+    rulesets, problems = load_rulesets({"m.guard.yaml": text}, profiles={"m": profile})
+    assert not [p for p in problems if p.severity == "error"], problems
+    codec = make_codec("kserve-v1", CodecOptions())
+    replayed = {"when": "2020-05-01T12:00:00Z", "made": "2020-05-01T11:00:00Z"}
+    old = {"when": "2020-05-01T12:00:00Z", "made": "2020-05-01T08:00:00Z"}
+    live = {"made": "2026-01-06T08:30:00Z"}
+    ahead = {"when": "2030-01-01T00:00:00Z", **live}
+    facts = RequestFacts(at=1_767_690_000.0, hour=9, weekday=1, date="2026-01-06")
+
+    def refused(row: dict[str, str], time: str | None) -> str:
+        guard = Guard("m", codec, rulesets["m"], profile, time=time)
+        message = Message(json.dumps({"instances": [row] * rows}).encode())
+        decision = screen_request(guard, message, facts).refusal
+        return "" if decision is None else decision.findings[-1].message
+
+    assert (
+        refused(replayed, "when")
+        == refused(live, "when")
+        == refused(live, None)
+        == refused(ahead, "when")
+        == ""
+    )
+    assert "4 h before the request" in refused(old, "when")
+    assert "before the request" in refused(replayed, None)

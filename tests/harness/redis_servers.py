@@ -106,8 +106,8 @@ class RedisServer:
         if self.process.poll() is not None:
             said = (self.folder / "log").read_text()[-500:] if (self.folder / "log").exists() else ""
             pytest.fail(f"the server in {self.folder} ended: {said}")
-        with suppress(redis.exceptions.ConnectionError):
-            return bool(self.client().ping())
+        with suppress(redis.exceptions.ConnectionError), self.client() as client:
+            return bool(client.ping())
         return False
 
     def client(self) -> redis.Redis:
@@ -159,8 +159,9 @@ class SentinelServers:
 
     def synced(self) -> bool:
         """Tell whether the primary has a replica that is up to date, and the sentinel knows of it."""
-        info = self.primary.client().info("replication")
-        known = self.sentinels[0].client().sentinel_masters()[PRIMARY]["num-slaves"]
+        with self.primary.client() as primary, self.sentinels[0].client() as sentinel:
+            info = primary.info("replication")
+            known = sentinel.sentinel_masters()[PRIMARY]["num-slaves"]
         return info.get("slave0", {}).get("state") == "online" and int(known) > 0
 
     def failover(self) -> None:
@@ -176,12 +177,14 @@ class SentinelServers:
             return False
         return True
 
+    def _promoted(self) -> bool:
+        with self.replica.client() as replica:
+            return bool(replica.info("replication")["role"] == "master")
+
     def exchanged(self) -> None:
         """Wait until the sentinel names the other one, and call it the primary."""
         wait_until(lambda: self.named() == self.replica.port, "another primary")
-        wait_until(
-            lambda: self.replica.client().info("replication")["role"] == "master", "the replica's promotion"
-        )
+        wait_until(self._promoted, "the replica's promotion")
         self.primary, self.replica = self.replica, self.primary
 
 

@@ -196,3 +196,23 @@ def test_categories_have_a_season_where_the_reservoir_keeps_them() -> None:
     assert lost is not None
     assert not lost.season
     assert not lost.spread
+
+
+def test_a_rare_value_of_one_row_alone_counts_as_unseen_as_it_is_to_all_others() -> None:
+    rare = [f"r{row}" for row in range(40)] + [f"s{row}" for row in range(10)] * 2
+    cells = cells_of(text_column(["a"] * 300 + ["b"] * 200 + [f"c{row % 14}" for row in range(140)] + rare))
+    found = dict(zip(cells.names, cells.counts, strict=True))
+    assert (found["a"], found["other"], found["unseen"]) == (300, 20, 40)
+    assert {"r0", "s0"} <= cells.known
+
+
+def test_new_values_are_as_frequent_in_the_reference_as_they_will_be() -> None:
+    generator = np.random.default_rng(9)
+    first, second = ([f"k{value}" for value in generator.zipf(1.6, 4_000).tolist()] for _ in range(2))
+    times = np.arange(4_000) * 400.0
+    cells = fitted(text_column(first), np.full(4_000, np.nan), times=times, labels=first)
+    assert cells is not None
+    live = np.bincount(cells.of_values(second), minlength=cells.size)
+    unseen = cells.names.index("unseen")
+    assert live[unseen] == pytest.approx(cells.counts[unseen], rel=0.2)
+    assert cells.counts[unseen] > 100

@@ -325,3 +325,22 @@ def test_too_few_rows_and_foreign_columns_are_refused() -> None:
 def test_extreme_numbers_make_a_document_that_reads_back(values: Floats) -> None:
     profile = learn(numbers({"x": values}))
     assert parse_profile(dump_profile(profile), "p.yaml") == profile
+
+
+@pytest.mark.parametrize("batch", [700, 20_000])
+def test_of_texts_that_are_too_many_to_count_only_sure_counts_are_told(batch: int) -> None:
+    texts = ["usual" if row % 4 == 0 else f"t{row % 14_000}" for row in range(20_000)]
+    note = learn({"note": text_column(texts)}, batch=batch).features["note"]
+    assert note.kind is FieldKind.TEXT
+    (told,) = note.top
+    assert told[0] == "usual"
+    assert told[1] == pytest.approx(5_000, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["x" * 501, "\ud800", "\x01" * 101])
+def test_a_column_whose_name_no_profile_can_hold_is_refused_with_its_place(name: str) -> None:
+    learner = Learner("m", rng=np.random.default_rng(0))
+    with pytest.raises(
+        ValueError, match=r"^the name of column 2 is not Unicode text of at most 500 characters"
+    ):
+        learner.update({"x": NumberColumn(np.ones(3)), name: NumberColumn(np.ones(3))})

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from guardproxy.profile.cells import season_cell
-from guardproxy.profile.cells import SEASON_CELLS
-from guardproxy.profile.seasons import _places, seasons_of
+from guardproxy.profile.cells import SEASON_CELLS, season_cell, season_cells
+from guardproxy.profile.seasons import seasons_of
 from guardproxy.table import Floats
 
 START = 1_699_833_600.0  # a Monday, 00:00 UTC
@@ -61,7 +60,8 @@ def test_dates_without_hours_make_no_season() -> None:
     assert seasons_of(cells, 2, times).season == ()
 
 
-def test_season_cells_are_those_of_live_traffic() -> None:
-    hours = np.arange(0, 400_000, 5)
-    assert _places(hours).tolist() == [season_cell(hour * 3_600.0) for hour in hours.tolist()]
-    assert max(_places(hours)) == SEASON_CELLS - 1
+def test_hours_of_working_days_and_of_weekends_have_season_cells_of_their_own() -> None:
+    hours = np.arange(7 * 24) + int(START // 3_600.0)
+    cells = season_cells(hours).tolist()
+    assert cells == [*range(24)] * 5 + [*range(24, SEASON_CELLS)] * 2
+    assert [season_cell(hour * 3_600.0 + 3_599.0) for hour in hours.tolist()] == cells

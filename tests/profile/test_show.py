@@ -7,6 +7,7 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 
 from guardproxy.profile.columns import NumberColumn
+from guardproxy.profile.joint_words import describe
 from guardproxy.profile.learn import Learner
 from guardproxy.profile.model import KNOTS, Calibration, FieldKind, FieldProfile, Profile, Provenance
 from guardproxy.profile.show import WIDTH, calibration_lines, histogram, profile_as_json, show_profile
@@ -21,6 +22,17 @@ def test_any_profile_fits_a_hundred_columns_and_is_plain_data(profile: Profile) 
     text = show_profile(profile)
     assert all(len(line) <= WIDTH for line in text.split("\n"))
     assert json.loads(orjson.dumps(profile_as_json(profile)))["percentiles"] == list(KNOTS)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(profiles())
+def test_what_is_said_of_the_whole_profile_is_said_to_its_end(profile: Profile) -> None:
+    text = " ".join(show_profile(profile).split())
+    if profile.joint is not None:
+        assert describe(profile.joint) in text
+    assert ("count and do not act" in text) == (not profile.acts)
 
 
 def test_a_histogram_rises_where_the_values_are() -> None:

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from guardproxy.config import Config
 from guardproxy.proxy.event_time import EventTime
 from guardproxy.service import Service
+from guardproxy.stats.marks import SERIES
+from guardproxy.stats.rollup import HOUR_S
 from guardproxy.stores.sqlite_statistics import SqliteStatistics
+from guardproxy.stores.statistics import BucketKey, BucketWrite
 from guardproxy.table import Cell, table_from_columns
 from tests.harness.loop import run
 from tests.harness.upstream import RecorderUpstream, ok
@@ -87,6 +90,8 @@ def test_the_header_says_when_and_does_not_go_upstream() -> None:
         (b"Guardproxy-Event-Time: 2024-10-04T12:00:00", "unreadable"),
         (b"Guardproxy-Event-Time: 2024-13-04T12:00:00Z", "unreadable"),
         (b"Guardproxy-Event-Time: 1700000000", "unreadable"),
+        (b"Guardproxy-Event-Time: 1969-12-31T23:59:59Z", "unreadable"),
+        (b"Guardproxy-Event-Time: 0001-01-01T00:00:00+23:59", "unreadable"),
         (header(NOON + 61), "ahead"),
     ],
 )
@@ -236,6 +241,54 @@ def test_replicas_share_event_time_and_what_the_others_replay(tmp_path: Path) ->
     run(scenario())
 
 
+def test_what_a_replica_writes_after_the_others_have_run_hours_ahead_is_in_the_closed_buckets(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        clock = Clock(NOON)
+        store = SqliteStatistics(tmp_path / "statistics.db", clock=clock)
+        await store.open()
+        first = replica(store, clock, "0000000a", event=True)
+        second = replica(store, clock, "0000000b", event=True)
+        closed: dict[int, int] = {}
+        for start in range(0, 24, 6):
+            for minute in range(60 * start, 60 * (start + 6), 20):
+                for one in (first, second):
+                    one.model.add([sample(NOON, [ROW], happened=MIDNIGHT + 60 * minute)])
+            await first.beat()
+            await second.beat()
+            closed |= first.closed(max(closed, default=-1))
+        for _ in range(4):
+            await first.beat()
+            closed |= first.closed(max(closed, default=-1))
+        assert set(closed.values()) == {2}
+        assert len(closed) == 24 * 3 - 1
+        await store.close()
+
+    run(scenario())
+
+
+def test_invented_moments_of_long_ago_make_no_buckets_and_are_counted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock(NOON)
+        store = SqliteStatistics(tmp_path / "statistics.db", clock=clock)
+        await store.open()
+        one = replica(store, clock, event=True)
+        one.model.add([sample(NOON, [ROW], happened=MIDNIGHT)])
+        await one.beat()
+        old = [MIDNIGHT - 10 * 86_400 - 3_600 * hour for hour in range(700)]
+        one.model.add([sample(NOON, [ROW] * 2, happened=at) for at in old])
+        one.model.add([sample(NOON, [ROW], happened=MIDNIGHT - 8 * 86_400)])
+        one.model.add([sample(NOON, [ROW], happened=MIDNIGHT + 120)])
+        await one.beat(5)
+        assert (one.model.ledger.old_rows, one.model.ledger.lost_rows) == (1_400, 0)
+        first = int(MIDNIGHT // 60)
+        assert one.closed() == [(first - 8 * 1_440, 1), (first, 1)]
+        await store.close()
+
+    run(scenario())
+
+
 def test_two_models_go_each_by_its_own_time(tmp_path: Path) -> None:
     async def scenario() -> None:
         config = replace(Config(), event_time=False)
@@ -248,5 +301,21 @@ def test_two_models_go_each_by_its_own_time(tmp_path: Path) -> None:
             await beaten(service)
             model: Any = service.built.statistics.models["demand"]
             assert (model.now, model.snapshot.at) == (MIDNIGHT, MIDNIGHT)
+
+    run(scenario())
+
+
+def test_marks_of_others_that_cannot_be_read_are_counted_among_what_is_damaged(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        store = SqliteStatistics(tmp_path / "statistics.db", clock=clock)
+        await store.open()
+        one = replica(store, clock, event=True)
+        one.model.add([sample(clock.now, [{"x": 1.0}], happened=MIDNIGHT)])
+        key = BucketKey("demand", SERIES, one.model.layout.version, HOUR_S, int(MIDNIGHT // HOUR_S))
+        await store.put([BucketWrite(key, "ffffffff", b"nonsense", 60)])
+        await one.beat()
+        assert (one.rows(), one.model.damaged) == (1, 1)
+        await store.close()
 
     run(scenario())

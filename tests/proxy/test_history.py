@@ -56,7 +56,7 @@ def test_the_last_good_answer_is_known_at_once_and_the_rest_once_it_was_learned(
     history = History((BY,))
     for day in range(MIN_ANSWERS):
         remember(history, "a", 10.0 + day, START + day * DAY)
-    assert history.previous(BY, ("a",)) == {"demand": 17.0}
+    assert history.previous(BY, ("a",), START) == {"demand": 17.0}
     now = START + MIN_ANSWERS * DAY
     assert history.usual(BY, [("a",)], "demand", now) == (None,)
     history.learn()
@@ -74,7 +74,7 @@ def test_a_late_answer_takes_no_newer_ones_place_and_is_counted() -> None:
     history = History((BY,))
     remember(history, "a", 2.0, START + 10)
     remember(history, "a", 1.0, START)
-    assert (history.previous(BY, ("a",)), history.late_answers) == ({"demand": 2.0}, 1)
+    assert (history.previous(BY, ("a",), START), history.late_answers) == ({"demand": 2.0}, 1)
 
 
 def test_rows_that_say_when_they_happened_are_remembered_in_that_order() -> None:
@@ -84,7 +84,7 @@ def test_rows_that_say_when_they_happened_are_remembered_in_that_order() -> None
     none = np.zeros((0, 3), dtype=np.uint8)
     decision = Decision("m", "f", 3, np.zeros(3, dtype=np.uint8), (), none)
     history.remember(features, predictions, decision, START, np.array([START, START + 20, START + 10]))
-    assert history.previous(BY, ("a",)) == {"demand": 2.0}
+    assert history.previous(BY, ("a",), START) == {"demand": 2.0}
 
 
 def test_what_is_too_old_is_no_past() -> None:
@@ -94,15 +94,15 @@ def test_what_is_too_old_is_no_past() -> None:
     assert history.estimate("last_good", BY, ("a",), "demand", now, None) == 1.0
     assert history.estimate("last_good", BY, ("a",), "demand", now, 8 * DAY) is None
     assert history.estimate("last_good", BY, ("a",), "demand", START + 11 * DAY, None) is None
-    remember(history, "b", 1.0, START + 11 * DAY)
-    assert history.previous(BY, ("a",)) is None
+    assert history.previous(BY, ("a",), now) == {"demand": 1.0}
+    assert history.previous(BY, ("a",), START + 11 * DAY) is None, "though nobody else was heard of since"
 
 
 def test_texts_and_yes_or_no_are_remembered_as_the_last_answer_only() -> None:
     history = History((BY,))
     remember(history, "a", "low", risky=True)
     history.learn()
-    assert history.previous(BY, ("a",)) == {"demand": "low", "risky": True}
+    assert history.previous(BY, ("a",), START) == {"demand": "low", "risky": True}
     assert history.estimate("auto", BY, ("a",), "demand", START, None) == "low"
     assert history.estimate("seasonal", BY, ("a",), "risky", START, None) is None
     assert history.limit(BY, "demand", 0.001) is None
@@ -137,7 +137,7 @@ def test_what_only_a_rule_on_unusual_answers_objects_to_is_learned_as_far_and_no
     remember(history, 0.0, 9_000.0, now + 1, decided(Outcome.HELD, "other"))
     history.learn()
     assert memory.strangeness.count == seen + 1
-    before = history.previous(BY, (0.0,))
+    before = history.previous(BY, (0.0,), START)
     assert before is not None
     assert before["demand"] != 9_000.0
 
@@ -149,7 +149,7 @@ def test_answers_beyond_the_bound_are_remembered_but_not_learned_and_counted(
     history = History((BY,))
     for number in range(5):
         remember(history, "a", float(number), START + number)
-    assert (history.unlearned, history.previous(BY, ("a",))) == (3, {"demand": 4.0})
+    assert (history.unlearned, history.previous(BY, ("a",), START)) == (3, {"demand": 4.0})
 
 
 def test_much_at_once_is_learned_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_a_row_that_says_when_it_happens_is_compared_with_that_day_of_its_week()
         history.learn()
     days = [START + (35 + day) * DAY for day in range(7)]
     table = table_from_records([{"store": "a", "day": at} for at in days])
-    past = RowsPast(table, history, START + 35 * DAY, "day")
+    past = RowsPast(table, history, START + 35 * DAY, np.array(days))
     found = [past.estimate("seasonal", BY, row, "demand", None) for row in range(7)]
     assert found[0] > 2 * max(found[1:])
     usual = past.usual(BY, "demand")

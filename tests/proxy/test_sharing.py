@@ -67,7 +67,7 @@ class Replica:
         return True
 
     def last(self, store: Cell) -> Cell:
-        found = self.history.previous(BY, (store,))
+        found = self.history.previous(BY, (store,), self.now)
         return None if found is None else found["demand"]
 
     def median(self, store: Cell) -> Cell:
@@ -268,7 +268,7 @@ def test_what_cannot_be_pushed_waits_and_what_fits_into_no_record_stays_here(
 
 
 def test_a_replica_that_is_behind_in_event_time_undoes_no_later_answer_of_another(tmp_path: Path) -> None:
-    async def go() -> None:
+    async def scenario() -> None:
         async with opened(None, tmp_path, 2) as (one, two):
             ahead, behind = Replica(one), Replica(two)
             ahead.answer("a", 12.0, START + DAY)
@@ -283,7 +283,7 @@ def test_a_replica_that_is_behind_in_event_time_undoes_no_later_answer_of_anothe
             assert await third.ask("a")
             assert (third.last("a"), behind.sharing.damaged) == (12.0, 0)
 
-    run(go())
+    run(scenario())
 
 
 def test_damaged_records_and_those_of_a_clock_far_ahead_are_taken_for_none_and_counted(

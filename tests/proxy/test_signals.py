@@ -56,3 +56,21 @@ def test_a_field_that_drift_knows_and_the_layout_does_not_is_still_listed() -> N
     ]
     assert said["state"] == "quiet"
     assert said["age_s"] is None
+
+
+def test_an_hour_is_held_against_its_own_hours_where_the_reference_has_a_season() -> None:
+    night, busy = (900, 50, 50, 0, 0, 0, 0), (50, 50, 900, 0, 0, 0, 0)
+    season = tuple(night if place % 24 < 8 else busy for place in range(48))
+    cells = Cells(
+        edges=CELLS.edges,
+        low=0.0,
+        high=30.0,
+        counts=tuple(sum(each) for each in zip(*season, strict=True)),
+        season=season,
+    )
+    layout = Layout("b" * 8, LAYOUT.size, (Span("load", 0, cells),), ("load",))
+    found = []
+    for hour in ([900, 50, 50, 0, 0, 0, 0], [50, 50, 900, 0, 0, 0, 0]):
+        said = signals_of("demand", None, layout, snapshot(hour, hour), {}, now=3601.0, tolerance=0.05)
+        found.append([cell["outside"] for cell in said["fields"][0]["cells"]][:3])
+    assert found == [[False, False, False], [True, False, True]]

@@ -16,7 +16,7 @@ from guardproxy.stores.statistics import BucketKey, BucketWrite, StatisticsStore
 from guardproxy.table import Cell
 from tests.harness.loop import run
 from tests.proxy.keeping import MIDNIGHT, Clock, LossyStore, replica, stretch
-from tests.stats.counted import sample
+from tests.stats.counted import profile, sample
 from tests.stats.test_ledger import rolling
 
 ROW: dict[str, Cell] = {"x": 1.5, "kind": "fish"}
@@ -237,6 +237,32 @@ def test_no_bucket_closes_right_after_an_outage_while_other_replicas_may_still_w
     run(scenario())
 
 
+def test_after_an_outage_all_see_what_the_last_to_come_back_has_kept(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        async with kept(tmp_path, clock) as store:
+            stores = [LossyStore(store.store) for _ in range(2)]
+            one, two = (
+                replica(each, clock, writer)
+                for each, writer in zip(stores, ("0000000a", "0000000b"), strict=True)
+            )
+            for second in range(0, 900, 5):
+                clock.now = MIDNIGHT + second
+                for place, each in enumerate((one, two)):
+                    # The second one comes back twenty seconds after the first.
+                    stores[place].down = 120 <= second < 480 + 20 * place
+                    each.model.add([sample(clock.now, [ROW])])
+                    await each.beat()
+            clock.now += 5
+            for each in (one, two):
+                await each.beat()
+            assert (
+                one.closed() == two.closed() == [(int(MIDNIGHT // 60) + minute, 24) for minute in range(14)]
+            )
+
+    run(scenario())
+
+
 def test_a_store_that_has_lost_everything_gets_what_is_still_known(tmp_path: Path) -> None:
     async def scenario() -> None:
         clock = Clock()
@@ -372,6 +398,10 @@ def test_a_beat_that_fails_ends_no_other(tmp_path: Path) -> None:
             one.keeper.beats += [Broken(), Told()]
             await one.beat()
             assert (Told.times, one.keeper.status().faults) == ([MIDNIGHT], 1)
+            assert one.keeper.status().broken == ("RuntimeError in Broken",)
+            one.keeper.beats.pop(0)
+            await one.beat()
+            assert one.keeper.status().broken == ()
 
     run(scenario())
 
@@ -421,6 +451,31 @@ def test_rolling_functions_are_known_once_warm_and_unknown_when_the_snapshot_is_
             assert one.model.stale_reads == 0
             assert dict(one.model.recent(clock.now + 181)) == {}
             assert one.model.stale_reads == 1
+
+    run(scenario())
+
+
+def test_a_new_profile_loses_no_hour_of_a_rolling_function(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        async with kept(tmp_path, clock) as store:
+            recents = rolling("recent_count(output.demand > 0, 6h)")
+            old = replica(store, clock, "0000000a", recents=recents)
+            old.model.add([sample(clock.now + 60 * minute, [ROW], [1.0]) for minute in range(60)])
+            await old.beat()
+            # The old process ends before the hour is over: nobody else counts by its profile.
+            clock.now += HOUR_S + 20
+            new = replica(store, clock, "0000000b", recents=recents, learned=profile(version="0000beef"))
+            for minute in range(62, 6 * 60, 3):
+                clock.now = MIDNIGHT + 60.0 * minute
+                await new.beat()
+            # By now the store has the hour alone, and no minute of it.
+            clock.now = MIDNIGHT + 6 * HOUR_S + 30
+            newest = replica(store, clock, "0000000c", recents=recents, learned=profile(version="0000beef"))
+            await newest.beat(8)
+            for each in (new, newest):
+                assert list(each.model.rolling.values(clock.now).values()) == [60.0]
+            assert newest.rows("24h") == 0
 
     run(scenario())
 

@@ -16,6 +16,7 @@ from guardproxy.profile.columns import NumberColumn
 from guardproxy.profile.document import dump_profile
 from guardproxy.profile.learn import Learner
 from guardproxy.profile.model import Provenance
+from guardproxy.proxy.standing import alerts_of
 from tests.harness.loop import run, until
 from tests.harness.upstream import RecorderUpstream, ok
 from tests.proxy.serving import ask, demand, infer, said, serving
@@ -209,6 +210,8 @@ def test_a_store_that_does_not_answer_is_said_and_delays_nobody() -> None:
             assert await one.minute(5.0, 5.0) == "allowed"
             (title,) = (await one.get("/readyz"))["degraded"]
             assert title.startswith("The store of statistics does not answer: ")
+            (alert,) = alerts_of(one.service.built, one.service.clock() + 7_300.0)
+            assert alert.detail.startswith("It began 2h ago.")
             lines = (await one.get("/metrics")).splitlines()
             assert 'guardproxy_statistics_store_up{backend="sqlite"} 0.0' in lines
             assert "guardproxy_statistics_waiting_rows 2.0" in lines

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from guardproxy.stats.counts import (
     MOMENTS,
-    joined,
     moments_of,
     no_moments,
     pack,
@@ -67,7 +66,7 @@ def test_moments_of_parts_are_those_of_the_whole_however_they_are_joined(parts: 
     each = [moments_of(np.array([part]).reshape(1, -1)) for part in parts]
     one = no_moments(1)
     for moments in each:
-        one = joined(one, moments)
+        one = all_moments([one, moments], 1)
     for found in (one, all_moments(each, 1), unpack_moments(pack_moments(one), 1)):
         assert found.shape == (1, MOMENTS)
         assert found[0, [0, 3, 4]].tolist() == whole[0, [0, 3, 4]].tolist()
@@ -78,7 +77,7 @@ def test_moments_of_parts_are_those_of_the_whole_however_they_are_joined(parts: 
 @given(st.lists(st.sampled_from([1.7e308, -1.7e308, 1e200, 0.0]), min_size=1, max_size=8))
 def test_the_largest_floats_give_no_nan(values: list[float]) -> None:
     one = moments_of(np.array([values]))
-    both = joined(one, one)
+    both = all_moments([one, one], 1)
     for found in (one, both, all_moments([one, both], 1)):
         assert not np.isnan(found).any()
         assert min(values) <= found[0, 1] <= max(values)

@@ -224,3 +224,27 @@ def test_a_state_of_other_fields_is_refused() -> None:
     other = Detector(layout_of(CELLS, CELLS), LONG)
     with pytest.raises(ValueError, match="drift state"):
         decode(other.start(1).encode(), DETECTOR.shape)
+
+
+def test_hours_of_which_the_reference_has_few_rows_or_none_raise_no_alarm() -> None:
+    generator = np.random.default_rng(8)
+    hours = np.arange(0.0, 28 * 86_400.0, 3_600.0)
+    # By day 60 rows an hour around 1, by night 3 around -1, between four and six none at all.
+    day = (hours // 3_600 % 24) >= 8
+    rows = np.where(day, 60, np.where((hours // 3_600 % 24) < 4, 3, 0))
+    times = np.repeat(hours, rows)
+    reference = generator.normal(np.repeat(np.where(day, 1.0, -1.0), rows), 1.0)
+    layout = layout_of(number_cells(reference, times))
+    detector = Detector(layout, AlarmSettings(run_length_s=1e4 * 3_600.0, bucket_s=3_600.0))
+    live = [
+        counted(
+            layout, [generator.normal(1.0 if hour % 24 >= 8 else -1.0, 1.0, 40 if hour % 24 >= 8 else 20)]
+        )
+        for hour in range(14 * 24)
+    ]
+    calm = detector.start(NEVER)
+    for hour, counts in enumerate(live):
+        calm = detector.step(calm, hour, counts)
+        assert not calm.alarm.stands, f"hour {hour}"
+    moved = [counted(layout, [generator.normal(1.7, 1.0, 40)]) for _ in range(12)]
+    assert run(detector, calm, moved, 14 * 24 + 9).alarm.stands

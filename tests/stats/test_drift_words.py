@@ -1,5 +1,7 @@
 """The sentence of a drift: its direction, and the edge that shows it."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +46,17 @@ def test_an_order_has_a_direction(
     assert found[1].startswith(words)
 
 
+@given(st.floats(-2.0, 2.0), st.floats(0.05, 3.0))
+def test_the_share_that_is_said_has_grown_as_its_direction_says(middle: float, spread: float) -> None:
+    values = middle + spread * np.linspace(-1.0, 1.0, 101)
+    before = np.array(NUMBERS.counts) / sum(NUMBERS.counts)
+    direction, words = moved(Change(NUMBERS, before, shares(NUMBERS, values)))
+    if direction in {Direction.WIDER, Direction.NARROWER}:
+        now, earlier = (float(share) for share in re.findall(r"([\d.]+) % ", words))
+        assert now >= earlier
+        assert (" outside of " if direction is Direction.WIDER else " within ") in words
+
+
 @pytest.mark.parametrize(
     ("now", "direction", "words"),
     [
@@ -63,6 +76,24 @@ def test_values_without_an_order_are_named(now: list[float], direction: Directio
     found = moved(Change(VALUES, np.array([0.7, 0.3, 0, 0, 0, 0]), np.array(now)))
     assert found.direction is direction
     assert found.words.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "words"),
+    [
+        (0.6, 1.0, "has moved up: 69 % of the rows that have one lie above"),
+        (0.0, 1.7, "of the rows that have one lie outside of"),
+    ],
+)
+def test_shares_of_the_rows_that_have_a_number_are_said_to_be_such(
+    mean: float, spread: float, words: str
+) -> None:
+    generator = np.random.default_rng(2)
+    before, now = (
+        shares(NUMBERS, np.where(generator.random(5_000) < 0.4, np.nan, values))
+        for values in (generator.normal(size=5_000), generator.normal(mean, spread, 5_000))
+    )
+    assert words in moved(Change(NUMBERS, before, now)).words
 
 
 def test_what_is_missing_less_is_said_so() -> None:

@@ -31,7 +31,7 @@ def _moment(at: float) -> str:
 
 
 _NUMBERS: Final[list[Cell]] = _GENERATOR.normal(size=ROWS).tolist()
-_WORDS: Final[list[Cell]] = [f"w{min(value, 40)}" for value in _GENERATOR.zipf(1.6, ROWS).tolist()]
+_WORDS: Final[list[Cell]] = [f"w{min(value, 20)}" for value in _GENERATOR.zipf(1.6, ROWS).tolist()]
 COLUMNS: Final[Mapping[str, tuple[FieldKind, list[Cell]]]] = {
     "number": (FieldKind.NUMBER, _now_and_then(_NUMBERS, None, 9)),
     "heaped": (FieldKind.NUMBER, _now_and_then(_NUMBERS, 0.0, 3)),

@@ -172,6 +172,20 @@ def test_an_hour_is_summed_up_when_it_is_over_and_again_while_late_rows_may_come
     assert not len(rolls)
 
 
+def test_an_hour_that_changes_after_it_was_summed_up_is_summed_up_at_once() -> None:
+    rolls = Rolls(levels_of(60))
+    rolls.changed(60, HOUR * 60)
+    now = (HOUR + 1) * float(HOUR_S) + 10
+    given_at = []
+    for second in range(4_000):
+        if second in {5, 100}:
+            rolls.changed(60, HOUR * 60)
+            rolls.changed(60, HOUR * 60 + 1)
+        given_at += [second for _ in rolls.due(now + second, now + second, 10.0, 9)]
+    assert given_at == sorted([*ROLL_AGES_S, 5, 100])
+    assert not len(rolls)
+
+
 def test_what_could_not_be_summed_up_is_next_again() -> None:
     rolls = Rolls(levels_of(60))
     rolls.changed(HOUR_S, HOUR)

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardproxy.decision import Decision, Outcome, Reason, Verdict
+from guardproxy.profile.joint_fit import fit_joint
+from guardproxy.profile.model import FieldKind, FieldProfile, Profile
 from guardproxy.stats import FieldTally, ModelWindows, Sample
-from guardproxy.stats.windows import BUCKET_S, BUCKETS, MAX_RULES_TOTALLED
+from guardproxy.stats.windows import BUCKET_S, BUCKETS, MAX_RULES_TOTALLED, times_of
 from guardproxy.table import Floats, table_from_records
+from tests.stats.counted import sample as of_rows
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), max_size=30)
 
@@ -109,3 +112,39 @@ def test_a_refused_request_with_fewer_verdicts_is_counted_beside_the_others() ->
     )
     windows.add([sample(1.0, [Outcome.ALLOWED]), Sample(1.0, refused, None, None)])
     assert windows.as_json(2.0)["total"]["rules"] == {"a": {"ok": 1, "violated": 1}, "b": {"ok": 1}}
+
+
+def test_rows_of_another_table_than_the_times_are_of_happened_when_the_exchange_did() -> None:
+    own = of_rows(100.0, [{"x": 1.0}] * 2, times=np.array([7.0, 8.0]))
+    told = of_rows(200.0, [{"x": 1.0}], happened=150.0)
+    assert times_of([own, told], [2, 1]).tolist() == [7.0, 8.0, 150.0]
+    assert times_of([own, told], [3, 1], offset=5.0).tolist() == [105.0] * 3 + [150.0]
+    assert times_of([told, of_rows(200.0, [{"x": 1.0}])], [1, 2], offset=5.0).tolist() == [
+        150.0,
+        205.0,
+        205.0,
+    ]
+
+
+def test_rows_that_the_joint_check_cannot_judge_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    names = ("a", "b", "c", "d")
+    rows = rng.normal(size=(400, 4))
+    joint, note = fit_joint(names, rows[:300], rows[300:], 0.05, rng)
+    assert joint is not None, note
+    code = FieldProfile("d", FieldKind.NUMBER, sentinels=((-1.0, 9),))
+    windows = ModelWindows("m", Profile("m", "", 400, 0.05, {"d": code}, joint=joint))
+    whole = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}
+    windows.add([of_rows(1.0, [whole, {**whole, "a": None}, {**whole, "a": None, "d": -1.0}])])
+    assert windows.rows_unjudged == 1
+    windows.add(
+        [
+            of_rows(2.0, [{"a": 0.1, "b": 0.2, "other": 1.0}] * 2),
+            of_rows(2.0, [{"a": 0.1, "b": 0.2, "c": 0.3}]),
+        ]
+    )
+    assert windows.rows_unjudged == 3
+    assert windows.as_json(3.0)["rows_unjudged"] == 3
+    plain = ModelWindows("m", Profile("m", "", 400, 0.05, {"d": code}))
+    plain.add([of_rows(1.0, [{"a": 0.1}])])
+    assert plain.rows_unjudged == 0

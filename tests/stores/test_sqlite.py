@@ -23,6 +23,7 @@ from guardproxy.stores import (
     sweep,
 )
 from guardproxy.stores import schema as tables
+from guardproxy.stores import sqlite as sqlite_store
 from tests.holds.samples import SLA_S, START, make_hold
 
 T = TypeVar("T")
@@ -488,13 +489,11 @@ def test_migrations_bring_an_older_file_up_to_date_and_keep_its_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_store(tmp_path / "a.db", lambda store: store.add([make_hold(1)]))
-    monkeypatch.setattr(
-        tables, "MIGRATIONS", (*tables.MIGRATIONS, ("ALTER TABLE holds ADD COLUMN extra TEXT",))
-    )
-    monkeypatch.setattr(tables, "VERSION", tables.VERSION + 1)
+    steps = (*tables.KIND.steps, ("ALTER TABLE holds ADD COLUMN extra TEXT",))
+    monkeypatch.setattr(sqlite_store, "KIND", tables.KIND._replace(steps=steps))
     assert with_store(tmp_path / "a.db", lambda store: store.get("hld_000001")) == make_hold(1)
     connection = sqlite3.connect(tmp_path / "a.db")
-    assert connection.execute("PRAGMA user_version").fetchone() == (tables.VERSION,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
     assert "extra" in [row[1] for row in connection.execute("PRAGMA table_info(holds)")]
     connection.close()
 

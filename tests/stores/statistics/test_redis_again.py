@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardproxy.stats.rollup import SUM
 from guardproxy.stores.redis_again import AGAIN_S, MAX_AGAIN, Again
 from guardproxy.stores.statistics import BucketWrite
 from tests.stores.statistics.backends import key
@@ -37,3 +38,10 @@ def test_what_is_kept_is_what_was_written_last(turns: list[tuple[int, str, int]]
         last[bucket, writer] = (now, blob)
     kept = {(write.key.bucket, write.writer): write.blob for write in again.writes()}
     assert kept == {name: blob for name, (at, blob) in last.items() if at >= now - AGAIN_S}
+
+
+def test_a_sum_is_not_written_again_since_another_replica_may_have_a_newer_one() -> None:
+    again = Again()
+    own = BucketWrite(key("demand", 1), "w", b"1", 60)
+    again.acknowledged([own._replace(writer=SUM), own], 0.0)
+    assert again.writes() == [own]

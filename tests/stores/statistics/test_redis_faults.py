@@ -1,6 +1,7 @@
 """Redis gone, paused, read-only, full: each call ends in a sentence, and the first one after it works."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from guardproxy.errors import StoreError
+from guardproxy.stores.redis_statistics import CALL_S
 from guardproxy.stores.statistics import BucketWrite, StatisticsStore, StoreDownError
 from tests.harness.faults import FaultProxy, Faults
 from tests.harness.redis_servers import RedisServer
@@ -80,6 +82,24 @@ def test_a_paused_server_is_given_up_and_its_late_replies_are_nobodys(redis_serv
             ]
             * 4
         )
+
+    with_stores(work, on(redis_server.url))
+
+
+@pytest.mark.parametrize("turns", [1, 3, 6])
+def test_a_loop_that_is_busy_with_requests_is_no_fault_of_the_server(
+    redis_server: RedisServer, turns: int
+) -> None:
+    model = fresh_model()
+
+    async def work(store: StatisticsStore) -> None:
+        await store.swap(model, "one", None, b"first", 60)
+        call = asyncio.create_task(store.state(model, "one"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(2 * CALL_S)  # noqa: ASYNC251 - the stall
+        assert await call == b"first"
+        assert store.status().failures == 0
 
     with_stores(work, on(redis_server.url))
 

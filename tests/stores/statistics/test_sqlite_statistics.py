@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.stores.statistics.backends import entity, key, record, with_stores
 from tests.stores.statistics.writer import write_until_killed
 
 START = 1_700_000_000.0
+T = TypeVar("T")
 
 
 def test_without_an_address_the_file_stands_beside_the_holds(tmp_path: Path) -> None:
@@ -179,3 +182,26 @@ def test_a_store_that_is_closed_says_so(tmp_path: Path) -> None:
             await store.read([key("demand")])
 
     with_stores(work, SqliteStatistics(tmp_path / "a.db"))
+
+
+class GivesUp(SqliteStatistics):
+    """A store that gives up its first call, which is done all the same."""
+
+    given_up = False
+
+    async def _call(self, work: Awaitable[T]) -> T:
+        done = await super()._call(work)
+        if not self.given_up:
+            self.given_up = True
+            raise StoreDownError("the disk was slow")
+        return done
+
+
+def test_an_event_whose_report_was_given_up_is_news_to_whoever_reports_it_again(tmp_path: Path) -> None:
+    async def work(store: StatisticsStore) -> None:
+        with pytest.raises(StoreDownError):
+            await store.report("demand", "drift 7", b"{}")
+        assert [await store.report("demand", "drift 7", b"{}") for _ in range(2)] == [True, False]
+        assert await store.events("demand") == [("drift 7", b"{}")]
+
+    with_stores(work, GivesUp(tmp_path / "a.db"))
