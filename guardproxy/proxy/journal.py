@@ -133,9 +133,14 @@ class Journal:
 def _cells(entry: Entry) -> int:
     """Return how many cells an entry holds, a row at least one."""
     sample = entry.sample
-    tables = [table for table in (sample.features, sample.predictions) if table is not None]
-    cells = sum(table.rows * len(table.fields) + _long_cells(table) for table in tables)
-    return sample.decision.rows + cells + FINDING_CELLS * len(sample.decision.findings)
+    decision = sample.decision
+    cells = decision.rows + FINDING_CELLS * len(decision.findings)
+    for table in (sample.features, sample.predictions):
+        if table is not None:
+            cells += table.rows * len(table.fields)
+            if table.exact:
+                cells += _long_cells(table)
+    return cells
 
 
 def _long_cells(table: Table) -> int:
