@@ -4,18 +4,16 @@ Decides what such a value looks like and what is said of one that does not. Whic
 """
 
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from guardproxy.config.model import Address
 from guardproxy.errors import StoreError
 from guardproxy.recording import redaction_problem
 from guardproxy.source import Node, Reader, Scalar
+from guardproxy.stores.opening import SQLITE, sqlite_file
 from guardproxy.stores.redis_urls import SCHEMES as REDIS_SCHEMES
 from guardproxy.stores.redis_urls import read_address as read_redis_address
 from guardproxy.wire import parse_origin
-
-SQLITE: Final = "sqlite:///"
 
 
 def read_url(node: Node, what: str, reader: Reader) -> str | None:
@@ -147,8 +145,9 @@ def read_store(node: Node, _what: str, reader: Reader, base: Path) -> Path | Non
     text = reader.text(node, "store")
     if text is None:
         return None
-    if text.startswith(SQLITE) and len(text) > len(SQLITE):
-        return base / text.removeprefix(SQLITE)
+    file = sqlite_file(text)
+    if file is not None:
+        return base / file
     if text.partition("://")[0] in REDIS_SCHEMES:
         reader.report(
             "E208",
@@ -171,8 +170,9 @@ def read_statistics_store(node: Node, what: str, reader: Reader, base: Path) -> 
     text = reader.text(node, what)
     if text is None:
         return None
-    if text.startswith(SQLITE) and len(text) > len(SQLITE):
-        return f"{SQLITE}{base / text.removeprefix(SQLITE)}"
+    file = sqlite_file(text)
+    if file is not None:
+        return f"{SQLITE}{base / file}"
     try:
         read_redis_address(text)
     except StoreError as error:

@@ -78,7 +78,7 @@ class Journal:
         self.upstream_s = Histogram()
         self._pending: deque[Entry] = deque()
         self._pending_rows = 0
-        self._recent: OrderedDict[str, Entry] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
         self._recent_cells = 0
 
     def add(self, entry: Entry) -> None:
@@ -115,19 +115,20 @@ class Journal:
         return len(entries)
 
     def _keep(self, entry: Entry) -> None:
-        self._recent[entry.id] = entry
-        self._recent_cells += _cells(entry)
+        cells = _cells(entry)
+        self._recent[entry.id] = entry, cells
+        self._recent_cells += cells
         while len(self._recent) > MAX_RECENT or (
             self._recent_cells > MAX_RECENT_CELLS and len(self._recent) > 1
         ):
-            _, old = self._recent.popitem(last=False)
-            self._recent_cells -= _cells(old)
+            _, (_, cells) = self._recent.popitem(last=False)
+            self._recent_cells -= cells
 
     def find(self, decision_id: str) -> dict[str, Any] | None:
         """Return a recent decision in words, or None when it is unknown or no longer kept."""
         self.flush()
-        entry = self._recent.get(decision_id)
-        return None if entry is None else _as_json(entry)
+        found = self._recent.get(decision_id)
+        return None if found is None else _as_json(found[0])
 
 
 def _cells(entry: Entry) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 
 from guardproxy.profile.cells import SPECIAL_CELLS, season_cell
 from guardproxy.profile.model import Profile
-from guardproxy.stats.bands import Band, band_of
-from guardproxy.stats.detector import reference_of
+from guardproxy.stats.bands import Band
+from guardproxy.stats.detector import band_at
 from guardproxy.stats.drift_report import DAY, HOUR
 from guardproxy.stats.layout import Layout, Span
 from guardproxy.stats.snapshot import Counted, Snapshot
@@ -100,11 +100,7 @@ def _counts(window: Counted | None, span: Span) -> Floats:
 def _band(span: Span, hour: Counted | None, tolerance: float) -> Band:
     """Return between what the shares of the last hour may move: where there is a season, in any of the hours that it touches."""
     places = () if hour is None else sorted({season_cell(at) for at in (hour.start, hour.end - 1.0)})
-    spread = np.array(span.cells.spread) if span.cells.spread else None
-    bands = [
-        band_of(reference_of(span.cells, place), tolerance=tolerance, spread=spread)
-        for place in places or (None,)
-    ]
+    bands = [band_at(span.cells, place, tolerance) for place in places or (None,)]
     low, high = (np.stack(each) for each in ([one.low for one in bands], [one.high for one in bands]))
     share = np.mean([one.share for one in bands], axis=0)
     return Band(share, low.min(axis=0), high.max(axis=0))

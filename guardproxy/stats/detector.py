@@ -171,18 +171,13 @@ class Detector:
         alternatives = np.zeros((len(self.spans), self._height, self._width))
         for line, span in enumerate(self.spans):
             cells = span.cells
-            counts = reference_of(cells, place)
-            own = band_of(counts, tolerance=self.settings.tolerance, spread=_spread(cells))
-            if not counts.any():
-                # Of an hour that was never seen nothing is known: everything lies inside its band.
-                counts = reference_of(cells)
-                own = Band(band_of(counts).share, np.zeros(cells.size), np.ones(cells.size))
+            own = band_at(cells, place, self.settings.tolerance)
             for target, source in zip(band, own, strict=True):
                 target[line, : cells.size] = source
             fixed = (
                 self._alternatives[line]
                 if place is None
-                else _alternatives(counts, cells, len(self._alternatives[line]))
+                else _alternatives(_seen(cells, place), cells, len(self._alternatives[line]))
             )
             alternatives[line, : len(fixed), : cells.size] = fixed
             # A field with fewer alternatives than another has silent ones behind its own.
@@ -206,8 +201,22 @@ def reference_of(cells: Cells, place: int | None = None) -> Floats:
     return np.array(cells.counts, dtype=np.float64)
 
 
-def _spread(cells: Cells) -> Floats | None:
-    return np.array(cells.spread) if cells.spread else None
+def band_at(cells: Cells, place: int | None, tolerance: float) -> Band:
+    """Return between what the shares of a field may move in a season cell, in all hours where it has no season.
+
+    Of an hour that was never seen nothing is known: everything lies inside its band.
+    """
+    counts = reference_of(cells, place)
+    if not counts.any():
+        return Band(band_of(reference_of(cells)).share, np.zeros(cells.size), np.ones(cells.size))
+    spread = np.array(cells.spread) if cells.spread else None
+    return band_of(counts, tolerance=tolerance, spread=spread)
+
+
+def _seen(cells: Cells, place: int | None) -> Floats:
+    """Return the reference counts of a season cell, those of all rows for an hour that was never seen."""
+    counts = reference_of(cells, place)
+    return counts if counts.any() else reference_of(cells)
 
 
 def _alternatives(counts: Floats, cells: Cells, fewest: int = 0) -> Floats:

@@ -7,7 +7,7 @@ left to `redis_topology`, what the commands mean to `redis_statistics`.
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
@@ -36,9 +36,18 @@ def connector(address: RedisAddress, *, database: int, credentials: bool) -> Con
     """Return what makes a connection (not connected yet) to a server of `address`."""
     user, password = (address.user, address.password) if credentials else (None, None)
     files = dict(address.files)
+    kind, trust = Connection, dict[str, Any]()
+    if address.tls:
+        kind = SSLConnection
+        trust = {
+            "ssl_ca_certs": files.get("ca"),
+            "ssl_certfile": files.get("cert"),
+            "ssl_keyfile": files.get("key"),
+            "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+        }
 
-    def plain(server: Server) -> AbstractConnection:
-        return Connection(
+    def connect(server: Server) -> AbstractConnection:
+        return kind(
             host=server.host,
             port=server.port,
             db=database,
@@ -48,26 +57,10 @@ def connector(address: RedisAddress, *, database: int, credentials: bool) -> Con
             retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             socket_connect_timeout=None,
+            **trust,
         )
 
-    def encrypted(server: Server) -> AbstractConnection:
-        return SSLConnection(
-            host=server.host,
-            port=server.port,
-            db=database,
-            username=user,
-            password=password,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            ssl_ca_certs=files.get("ca"),
-            ssl_certfile=files.get("cert"),
-            ssl_keyfile=files.get("key"),
-            ssl_min_version=ssl.TLSVersion.TLSv1_2,
-        )
-
-    return encrypted if address.tls else plain
+    return connect
 
 
 class Links:

@@ -1,8 +1,10 @@
 """What the Signals page says of counts."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
+import pytest
 
 from guardproxy.profile.cells import Cells
 from guardproxy.proxy.signals import signals_of
@@ -74,3 +76,15 @@ def test_an_hour_is_held_against_its_own_hours_where_the_reference_has_a_season(
         said = signals_of("demand", None, layout, snapshot(hour, hour), {}, now=3601.0, tolerance=0.05)
         found.append([cell["outside"] for cell in said["fields"][0]["cells"]][:3])
     assert found == [[False, False, False], [True, False, True]]
+
+
+def test_of_an_hour_that_was_never_seen_nothing_is_outside_as_no_alarm_is_raised_of_it() -> None:
+    season = tuple(CELLS.counts if place == 5 else (0,) * CELLS.size for place in range(48))
+    seasonal = replace(CELLS, season=season)
+    layout = replace(LAYOUT, spans=(Span("load", 0, seasonal),))
+    found = snapshot([9_000, 0, 0, 0, 0, 0, 0], [0] * 7)
+    said = signals_of("demand", None, layout, found, {}, now=3601.0, tolerance=0.05)
+    (first, *others) = said["fields"][0]["cells"]
+    assert (first["low"], first["high"], first["outside"]) == (0.0, 1.0, False)
+    assert first["learned"] == pytest.approx(1 / 3, abs=0.01), "the share of all hours"
+    assert not any(each["outside"] for each in others)
